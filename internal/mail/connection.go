@@ -1,0 +1,102 @@
+// Package mail holds the words of the domain: what a connection is, what a
+// message is called, what a poll comes to and how it fails. It does no I/O.
+package mail
+
+import (
+	"io/fs"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"mailpoller/internal/disposition"
+	"mailpoller/internal/retry"
+	"mailpoller/internal/tlspolicy"
+)
+
+// StoreType is the protocol that a mailbox is read with.
+type StoreType string
+
+// The store types, spelled as the configuration spells them.
+const (
+	IMAP StoreType = "IMAP"
+	POP3 StoreType = "POP3"
+)
+
+// Security is how the wire to the server is protected.
+type Security string
+
+// The securities, spelled as the configuration spells them.
+const (
+	SSLTLS   Security = "SSL_TLS"  // TLS from the first octet
+	StartTLS Security = "STARTTLS" // upgraded before anything else is said
+	NoTLS    Security = "NONE"     // clear text
+)
+
+// AuthMethod is how a session proves who it is.
+type AuthMethod string
+
+// The methods, spelled as the configuration spells them.
+const (
+	AuthAuto        AuthMethod = "AUTO" // the strongest that server and secret allow
+	AuthPlain       AuthMethod = "PLAIN"
+	AuthLogin       AuthMethod = "LOGIN"
+	AuthCramMD5     AuthMethod = "CRAM_MD5"
+	AuthAPOP        AuthMethod = "APOP"
+	AuthXOAuth2     AuthMethod = "XOAUTH2"
+	AuthOAuthBearer AuthMethod = "OAUTHBEARER"
+	AuthExternal    AuthMethod = "EXTERNAL"
+)
+
+// Connection is one mailbox account on one server, as configured, validated
+// and completed with its defaults. It is never changed after it was loaded: a
+// reload makes new ones. Any number of goroutines may read it.
+type Connection struct {
+	Name        string
+	Description string
+	Enabled     bool
+
+	Host     string
+	Port     int
+	Security Security
+	TLS      tlspolicy.Policy
+
+	Username string
+	Password SecretSource
+	Auth     AuthMethod
+
+	Store   StoreType
+	Mailbox string // IMAP only
+	Pull    disposition.Pull
+	Dispose disposition.Disposition
+
+	Folder   string // absolute
+	FileMode fs.FileMode
+	DirMode  fs.FileMode
+
+	Schedule       string
+	Retry          retry.Policy
+	BackOff        bool          // space out the polls of a connection that keeps failing
+	MaxMessages    int           // messages taken in one poll; 0 means all that match
+	MaxMessageSize int64         // octets; 0 means no limit
+	Timeout        time.Duration // the longest silence on the wire
+	PollTimeout    time.Duration // the bound on one attempt
+
+	// Fingerprint is equal for two connections exactly when all their
+	// settings are. It holds no secret.
+	Fingerprint string
+}
+
+// Addr is the host and port to dial.
+func (c *Connection) Addr() string { return net.JoinHostPort(c.Host, strconv.Itoa(c.Port)) }
+
+// Account names the mailbox that the connection reads, so that what was saved
+// from one account is never taken for what another one holds. How the server
+// is reached (port, security) is no part of it.
+func (c *Connection) Account() string {
+	name := strings.ToLower(string(c.Store)) + "://" + c.Username + "@" + strings.ToLower(c.Host)
+	if c.Store == IMAP {
+		name += "/" + c.Mailbox
+	}
+	return name
+}

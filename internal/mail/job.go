@@ -1,0 +1,61 @@
+package mail
+
+import "time"
+
+// State is where a job stands.
+type State string
+
+// The states.
+const (
+	Pending   State = "PENDING"
+	Running   State = "RUNNING"
+	Retrying  State = "RETRYING"
+	Succeeded State = "SUCCEEDED"
+	Failed    State = "FAILED"
+)
+
+// Outcome is what a finished job came to.
+type Outcome string
+
+// The outcomes.
+const (
+	OutcomeSaved     Outcome = "saved"     // at least one message was saved
+	OutcomeEmpty     Outcome = "empty"     // nothing to take
+	OutcomeUnchanged Outcome = "unchanged" // what would be taken was saved before, and stays
+	OutcomeFailed    Outcome = "failed"
+)
+
+// Outcomes lists every outcome.
+func Outcomes() []Outcome {
+	return []Outcome{OutcomeSaved, OutcomeEmpty, OutcomeUnchanged, OutcomeFailed}
+}
+
+// Result is one job from its firing to its end, and while it runs, what is
+// known of it so far. Log, metrics, history and the commands all read this one
+// value, so they cannot disagree.
+type Result struct {
+	Job        string // unique
+	Connection string
+	State      State
+	Outcome    Outcome // empty while the job is not finished
+	Started    time.Time
+	Duration   time.Duration
+	Attempts   int
+
+	Messages int      // saved and visible
+	Bytes    int64    // their octets
+	Files    []string // their paths, absolute
+	Disposed int      // messages whose disposition was put in force, also for an earlier poll
+	Failures int      // messages that could not be fetched or saved
+	Aside    int      // messages that later polls pass over, the too large ones included
+	Warnings []string // what went well enough, but an operator should know
+
+	Err *Error // why it failed
+}
+
+// Wrote reports whether the job changed anything, here or on the server, or
+// failed: such jobs belong in the history. A poll that found nothing new
+// leaves no trace on disk.
+func (r *Result) Wrote() bool {
+	return r.State == Failed || r.Messages > 0 || r.Disposed > 0 || r.Failures > 0
+}

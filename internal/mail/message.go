@@ -1,0 +1,126 @@
+package mail
+
+import (
+	"crypto/sha256"
+	"io"
+	"strconv"
+
+	"mailpoller/internal/disposition"
+)
+
+// Box identifies the mailbox behind a session. What is recorded of one box
+// says nothing about another: the UIDs of a rebuilt mailbox, or of another
+// account under the same connection name, are void.
+type Box struct {
+	Account  string // Connection.Account
+	Validity uint32 // IMAP: UIDVALIDITY; POP3: 0
+}
+
+// Ref names one message of one box. Exactly one of UID and UIDL is set.
+type Ref struct {
+	UID  uint32 // IMAP
+	UIDL string // POP3: the unique-id, told apart where a server repeats it
+	Num  int    // POP3: the message number, good for one session
+	Size int64  // octets as the server announces them; 0 when it was not asked
+}
+
+// ID is the name of the message within its box.
+func (r Ref) ID() string {
+	if r.UID != 0 {
+		return strconv.FormatUint(uint64(r.UID), 10)
+	}
+	return r.UIDL
+}
+
+// Set is a set of messages of one box. The zero value is empty.
+type Set struct {
+	UIDs  UIDSet              // IMAP
+	UIDLs map[string]struct{} // POP3
+}
+
+// Add puts r into the set.
+func (s *Set) Add(r Ref) {
+	if r.UID != 0 {
+		s.UIDs.Add(r.UID, r.UID)
+		return
+	}
+	if s.UIDLs == nil {
+		s.UIDLs = make(map[string]struct{})
+	}
+	s.UIDLs[r.UIDL] = struct{}{}
+}
+
+// Has reports whether r is in the set.
+func (s Set) Has(r Ref) bool {
+	if r.UID != 0 {
+		return s.UIDs.Contains(r.UID)
+	}
+	_, ok := s.UIDLs[r.UIDL]
+	return ok
+}
+
+// Len is how many messages the set holds.
+func (s Set) Len() int { return s.UIDs.Len() + len(s.UIDLs) }
+
+// Query asks a session which messages to take.
+type Query struct {
+	Pull    disposition.Pull
+	Exclude []Set // passed over
+	Only    *Set  // unless nil: among these alone, read or not
+	After   *Ref  // unless nil: only what comes behind it in the order of Pull
+	Limit   int   // at most this many; 0 means all
+	Sizes   bool  // fill in Ref.Size
+}
+
+// Message is one message that a session was asked to fetch.
+type Message struct {
+	Ref
+	// Body streams the octets of the message, once. An error of the writer
+	// is returned as it is; a message that ends short is an error. Nil when
+	// Err is set.
+	Body io.WriterTo
+	// Err says why the server did not hand the message over, although the
+	// session can go on.
+	Err error
+}
+
+// Digest is the SHA-256 of the octets of a message.
+type Digest [sha256.Size]byte
+
+// Entry is a saved message as the journal records it. Its octets are durable
+// under Temp when it is recorded; what makes it visible is the rename of Temp
+// to Name. So a record whose Temp is gone was delivered, wherever the file is
+// by now, and one whose Temp is still there was not.
+type Entry struct {
+	Ref
+	Digest Digest
+	Dir    string // absolute path of the target folder
+	Temp   string // file name in Dir; empty when the message was delivered earlier, under another UID
+	Name   string // file name in Dir
+}
+
+// Ledger is what the journal holds of one connection and the box it opened.
+type Ledger struct {
+	Saved   Set     // every message on record as saved
+	Seen    Set     // the part of Saved for which SEEN was put in force
+	Pending []Entry // the part of Saved whose disposition is not known to be in force
+	Orphans []Entry // pending in a box that is void: only their files are left to publish
+	Faults  []Fault // messages that failed, were set aside, or are too large
+	Rebuilt bool    // there are digests of a void box to recognise messages by
+}
+
+// FaultsBeforeAside is in how many jobs a message fails before it is passed
+// over.
+const FaultsBeforeAside = 3
+
+// Fault is a message that stays on the server because of what is wrong with
+// it.
+type Fault struct {
+	Ref
+	TooLarge bool   // larger than max_message_size; never fetched
+	Jobs     int    // in how many jobs it failed
+	Reason   string // of the last failure, in one line
+}
+
+// Aside reports whether later polls pass the message over.
+func (f Fault) Aside() bool { return f.TooLarge || f.Jobs >= FaultsBeforeAside }

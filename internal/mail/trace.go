@@ -1,0 +1,39 @@
+package mail
+
+import (
+	"context"
+	"time"
+)
+
+// Step is one step of opening a session, finished.
+type Step struct {
+	Name     string // an Op
+	Duration time.Duration
+	Detail   string // what was learned, in one line
+	Err      error
+}
+
+// Trace hears of a poll as it happens. A field may be nil. The functions are
+// called by the goroutine that polls and must return quickly.
+type Trace struct {
+	Step     func(Step)
+	Job      func(Result)                        // a job changed its state
+	Progress func(ref Ref, done, size int64)     // octets of the message at hand; size 0 when unknown
+	Saved    func(ref Ref, path string, n int64) // a message became visible
+}
+
+type traceKey struct{}
+
+// WithTrace makes the polls and sessions that run under the context report
+// to t.
+func WithTrace(ctx context.Context, t *Trace) context.Context {
+	return context.WithValue(ctx, traceKey{}, t)
+}
+
+// TraceOf is the trace of the context. It is never nil, but may hear nothing.
+func TraceOf(ctx context.Context) *Trace {
+	if t, ok := ctx.Value(traceKey{}).(*Trace); ok {
+		return t
+	}
+	return &Trace{}
+}
