@@ -3,6 +3,7 @@ package mail
 import (
 	"crypto/sha256"
 	"io"
+	"maps"
 	"strconv"
 
 	"mailpoller/internal/disposition"
@@ -59,6 +60,20 @@ func (s Set) Has(r Ref) bool {
 	return ok
 }
 
+// Clone is a copy that shares nothing with s.
+func (s Set) Clone() Set {
+	return Set{UIDs: s.UIDs.Clone(), UIDLs: maps.Clone(s.UIDLs)}
+}
+
+// Remove takes r out of the set.
+func (s *Set) Remove(r Ref) {
+	if r.UID != 0 {
+		s.UIDs.Remove(r.UID)
+		return
+	}
+	delete(s.UIDLs, r.UIDL)
+}
+
 // Len is how many messages the set holds.
 func (s Set) Len() int { return s.UIDs.Len() + len(s.UIDLs) }
 
@@ -93,8 +108,10 @@ type Digest [sha256.Size]byte
 // by now, and one whose Temp is still there was not.
 type Entry struct {
 	Ref
+	Octets int64 // what was received and written
 	Digest Digest
 	Dir    string // absolute path of the target folder
+	Inode  uint64 // of Dir: a folder that is another one by now proves nothing about Temp
 	Temp   string // file name in Dir; empty when the message was delivered earlier, under another UID
 	Name   string // file name in Dir
 }

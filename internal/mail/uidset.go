@@ -54,21 +54,39 @@ func (s *UIDSet) Remove(uid uint32) {
 	*s = slices.Replace(*s, i, i+1, rest...)
 }
 
+// Minus is the part of s that is not in other.
+func (s UIDSet) Minus(other UIDSet) UIDSet {
+	var rest UIDSet
+	for _, r := range s {
+		lo := uint64(r.Lo)
+		first, _ := other.find(r.Lo)
+		for _, o := range other[first:] {
+			if o.Lo > r.Hi {
+				break
+			}
+			if uint64(o.Lo) > lo {
+				rest = append(rest, UIDRange{uint32(lo), o.Lo - 1})
+			}
+			lo = uint64(o.Hi) + 1
+		}
+		if lo <= uint64(r.Hi) {
+			rest = append(rest, UIDRange{uint32(lo), r.Hi})
+		}
+	}
+	return rest
+}
+
+// And is what s and other have in common.
+func (s UIDSet) And(other UIDSet) UIDSet { return s.Minus(s.Minus(other)) }
+
 // Contains reports whether uid is in the set.
 func (s UIDSet) Contains(uid uint32) bool {
 	_, ok := s.find(uid)
 	return ok
 }
 
-// Range is the range of the set that holds uid.
-func (s UIDSet) Range(uid uint32) (UIDRange, bool) {
-	i, ok := s.find(uid)
-	if !ok {
-		return UIDRange{}, false
-	}
-	return s[i], true
-}
-
+// find is the index of the first range that ends at or after uid, and whether
+// it holds uid.
 func (s UIDSet) find(uid uint32) (int, bool) {
 	i, _ := slices.BinarySearchFunc(s, uid, func(r UIDRange, uid uint32) int {
 		if r.Hi < uid {

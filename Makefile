@@ -1,0 +1,75 @@
+# Everything a developer or a CI runs. `make` alone lists it.
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+FUZZTIME ?= 30s
+TIMEOUT  ?= 10m
+
+LINT := .cache/bin/golangci-lint
+# What make test gives the tests: see DOVECOT in internal/mailtest.
+SERVERS := POLLER_TEST_DOVECOT=1
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: build ## See it work: a mail server with sample messages, and the daemon polling it
+	bin/poller demo
+
+.PHONY: build
+build: ## Build bin/poller, static
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/poller ./cmd/poller
+
+.PHONY: test
+test: ## Run the whole suite; as root on Debian it installs the servers it needs
+	scripts/install-test-servers
+	$(SERVERS) go test -race -timeout $(TIMEOUT) ./...
+
+.PHONY: race
+race: ## Run the tests that need no server, under the race detector
+	go test -race -timeout $(TIMEOUT) ./...
+
+.PHONY: e2e
+e2e: ## Run the real binary against real servers
+	scripts/install-test-servers
+	$(SERVERS) go test -count=1 -timeout $(TIMEOUT) ./test/e2e/...
+
+.PHONY: lint
+lint: $(LINT) ## Check format, vet, layers and more (.golangci.yml)
+	$(LINT) run
+
+.PHONY: fmt
+fmt: $(LINT) ## Format the code
+	$(LINT) fmt
+
+.PHONY: check
+check: lint test ## What has to pass before a change lands
+	go mod tidy -diff
+	go mod verify
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz test for FUZZTIME
+	@grep -rEl --include='*_test.go' '^func Fuzz' . | xargs -r -n1 dirname | sort -u | while read -r dir; do \
+		for name in $$(go test -list '^Fuzz' "$$dir" | grep '^Fuzz'); do \
+			echo "$$name in $$dir"; \
+			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$dir"; \
+		done; \
+	done
+
+.PHONY: bench
+bench: ## Run the benchmarks
+	go test -run '^$$' -bench . -benchmem -timeout $(TIMEOUT) ./...
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin .cache
+
+# A Go tool like any other, but with a module of its own, so that what it
+# depends on never becomes a dependency of the program.
+$(LINT): tools/go.mod tools/go.sum
+	GOBIN=$(CURDIR)/.cache/bin go -C tools install tool
+	@touch $@

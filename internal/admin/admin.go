@@ -1,0 +1,83 @@
+// Package admin is the daemon as seen from outside its process: an HTTP
+// handler over which it answers, and a client that asks. The same handler
+// serves the configured listen address, for monitoring, and the control socket
+// in the state directory, for the other commands of the program.
+//
+//	GET  /metrics                               Prometheus
+//	GET  /-/healthy                             200, or 503 and the reason
+//	GET  /-/ready                               200, or 503 and the reason
+//	POST /-/reload                              200 when the new configuration is in force, or 500 and its faults
+//	GET  /api/v1/status                         Status
+//	GET  /api/v1/connections                    [ConnectionView, ...]
+//	GET  /api/v1/jobs?connection=&state=&limit= [PollView, ...], newest first
+//	POST /api/v1/poll?connection=&dry_run=      a stream of events, the result last
+//	POST /api/v1/retry?connection=              {"messages": n}
+//	POST /api/v1/forget?connection=             {"messages": n}
+//
+// A connection is named in the query because its name may hold anything: no
+// path says "/" or ".." unambiguously. No endpoint takes a body.
+package admin
+
+import (
+	"context"
+	"errors"
+
+	"mailpoller/internal/mail"
+)
+
+// Daemon is what can be asked of a daemon. The application implements it for
+// the Handler; Client implements it for everyone else. Its methods may be
+// called by many goroutines and end with their context.
+type Daemon interface {
+	Lifecycle
+	Connections
+}
+
+// Lifecycle is the process as a whole.
+type Lifecycle interface {
+	// Health reports what keeps the daemon from doing its work: scheduler,
+	// state store or folders that do not answer.
+	Health(ctx context.Context) error
+	// Ready reports why no polls are started: still starting, or stopping.
+	Ready(ctx context.Context) error
+	// Reload puts the configuration file into force and returns when it is,
+	// or says why the old configuration stays.
+	Reload(ctx context.Context) error
+	Status(ctx context.Context) (Status, error)
+}
+
+// Connections is what the daemon does for its connections. Those methods that
+// take a name fail with ErrUnknown for a name that is not configured.
+type Connections interface {
+	Connections(ctx context.Context) ([]ConnectionView, error)
+	// Jobs is the job history, newest first.
+	Jobs(ctx context.Context, filter JobFilter) ([]mail.Result, error)
+	// Poll runs one job now and reports its course to the mail.Trace of ctx.
+	// A job that failed is a result; the error says that there was no job,
+	// such as ErrBusy or ErrDisabled. A dry run changes nothing anywhere.
+	Poll(ctx context.Context, name string, dryRun bool) (mail.Result, error)
+	// Retry gives the messages that were set aside another chance and
+	// returns how many there were.
+	Retry(ctx context.Context, name string) (messages int, err error)
+	// Forget drops the record of what was saved, so that what is still on
+	// the server is delivered again, and returns how many messages it held.
+	Forget(ctx context.Context, name string) (messages int, err error)
+}
+
+// JobFilter chooses from the job history.
+type JobFilter struct {
+	Connection string     // empty means all
+	State      mail.State // empty means all
+	Limit      int        // at most this many; 0 means 100
+}
+
+// Why a connection cannot be worked on. They keep their identity over HTTP.
+var (
+	ErrUnknown  = errors.New("no connection of this name is configured")
+	ErrBusy     = errors.New("the connection is being polled already")
+	ErrDisabled = errors.New("the connection is disabled")
+)
+
+// ErrNoDaemon is what a Client's methods fail with when nobody listens on the
+// control socket.
+var ErrNoDaemon = errors.New("no daemon is running on this state directory")

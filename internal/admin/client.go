@@ -1,0 +1,186 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"mailpoller/internal/mail"
+)
+
+// maxProblem bounds what is read of a refusal, in octets.
+const maxProblem = 64 << 10
+
+// Client asks the daemon behind a control socket. Its methods are those of
+// Daemon, fail with ErrNoDaemon when there is none, and may be called by many
+// goroutines. Nothing of it has to be closed.
+type Client struct{ http http.Client }
+
+var _ Daemon = (*Client)(nil)
+
+// NewClient is a client for the control socket at path. It does not connect
+// yet.
+func NewClient(socket string) *Client {
+	return &Client{http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var dialer net.Dialer
+			conn, err := dialer.DialContext(ctx, "unix", socket)
+			switch {
+			case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
+				err = fmt.Errorf("%w: %w", ErrNoDaemon, err)
+			case errors.Is(err, fs.ErrPermission):
+				err = fmt.Errorf("%w; run the command as root or as the user of the daemon", err)
+			}
+			return conn, err
+		},
+		DisableKeepAlives: true,
+	}}}
+}
+
+// Health is Daemon's.
+func (c *Client) Health(ctx context.Context) error {
+	return c.call(ctx, http.MethodGet, "/-/healthy", nil)
+}
+
+// Ready is Daemon's.
+func (c *Client) Ready(ctx context.Context) error {
+	return c.call(ctx, http.MethodGet, "/-/ready", nil)
+}
+
+// Reload is Daemon's.
+func (c *Client) Reload(ctx context.Context) error {
+	return c.call(ctx, http.MethodPost, "/-/reload", nil)
+}
+
+// Status is Daemon's.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	var status Status
+	err := c.call(ctx, http.MethodGet, "/api/v1/status", &status)
+	return status, err
+}
+
+// Connections is Daemon's.
+func (c *Client) Connections(ctx context.Context) ([]ConnectionView, error) {
+	var views []ConnectionView
+	err := c.call(ctx, http.MethodGet, "/api/v1/connections", &views)
+	return views, err
+}
+
+// Jobs is Daemon's.
+func (c *Client) Jobs(ctx context.Context, filter JobFilter) ([]mail.Result, error) {
+	var views []PollView
+	if err := c.call(ctx, http.MethodGet, "/api/v1/jobs?"+filter.query().Encode(), &views); err != nil {
+		return nil, err
+	}
+	results := make([]mail.Result, len(views))
+	for i, view := range views {
+		results[i] = Result(view)
+	}
+	return results, nil
+}
+
+// Poll is Daemon's. The trace of ctx hears of the poll by the goroutine that
+// called Poll. When ctx ends, so does the job in the daemon.
+func (c *Client) Poll(ctx context.Context, name string, dryRun bool) (mail.Result, error) {
+	query := url.Values{"connection": {name}, "dry_run": {strconv.FormatBool(dryRun)}}
+	body, err := c.open(ctx, http.MethodPost, "/api/v1/poll?"+query.Encode())
+	if err != nil {
+		return mail.Result{}, err
+	}
+	defer body.Close()
+	trace := mail.TraceOf(ctx)
+	for lines := json.NewDecoder(body); ; {
+		var e event
+		switch err := lines.Decode(&e); {
+		case err != nil:
+			lost := mail.Errorf(mail.OpPoll, mail.KindInternal, "lost the daemon before the job ended: %w", err)
+			lost.Hint = "the job is cut off safely; `poller jobs` shows what it came to"
+			return mail.Result{}, lost
+		case e.Result != nil:
+			return Result(*e.Result), nil
+		case e.Problem != nil:
+			return mail.Result{}, e.Problem.err()
+		}
+		e.replay(trace)
+	}
+}
+
+// Retry is Daemon's.
+func (c *Client) Retry(ctx context.Context, name string) (messages int, err error) {
+	return c.count(ctx, name, "retry")
+}
+
+// Forget is Daemon's.
+func (c *Client) Forget(ctx context.Context, name string) (messages int, err error) {
+	return c.count(ctx, name, "forget")
+}
+
+func (c *Client) count(ctx context.Context, name, verb string) (int, error) {
+	var reply counted
+	err := c.call(ctx, http.MethodPost, "/api/v1/"+verb+"?"+url.Values{"connection": {name}}.Encode(), &reply)
+	return reply.Messages, err
+}
+
+// call makes a request and decodes the JSON of its reply into found, unless
+// that is nil.
+func (c *Client) call(ctx context.Context, method, path string, found any) error {
+	body, err := c.open(ctx, method, path)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	if found == nil {
+		return nil
+	}
+	if err := json.NewDecoder(body).Decode(found); err != nil {
+		return fmt.Errorf("read the daemon's reply: %w", err)
+	}
+	return nil
+}
+
+// open makes a request and returns the body of its reply, for the caller to
+// close. A refusal is an error.
+func (c *Client) open(ctx context.Context, method, path string) (io.ReadCloser, error) {
+	request, err := http.NewRequestWithContext(ctx, method, "http://localhost"+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		// What URL the client made up for the socket says nothing to anyone.
+		if e, ok := errors.AsType[*url.Error](err); ok {
+			err = e.Err
+		}
+		return nil, fmt.Errorf("ask the daemon: %w", err)
+	}
+	if response.StatusCode == http.StatusOK {
+		return response.Body, nil
+	}
+	defer response.Body.Close()
+	return nil, refusal(response)
+}
+
+func refusal(response *http.Response) error {
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxProblem))
+	if err != nil {
+		return fmt.Errorf("read the daemon's reply: %w", err)
+	}
+	if kind, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type")); kind == "application/json" {
+		var p problem
+		if err := json.Unmarshal(text, &p); err != nil {
+			return fmt.Errorf("read the daemon's reply: %w", err)
+		}
+		return p.err()
+	}
+	return errors.New(strings.TrimSpace(string(text)))
+}

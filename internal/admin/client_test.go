@@ -1,0 +1,297 @@
+package admin_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"mailpoller/internal/admin"
+	"mailpoller/internal/mail"
+)
+
+func TestTheClientIsTheDaemonSeenFromElsewhere(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	last := admin.View(failedResult())
+	d := &fake{
+		status:      admin.Status{Version: "v1", Started: time.Unix(1e9, 0).UTC(), ReloadError: "no"},
+		connections: []admin.ConnectionView{{Name: "a/b", State: admin.Running, Last: &last, Aside: []admin.AsideView{{ID: "7"}}}},
+		jobs: func(f admin.JobFilter) ([]mail.Result, error) {
+			if diff := cmp.Diff(admin.JobFilter{Connection: "ü &=?#", State: mail.Failed, Limit: 3}, f); diff != "" {
+				return nil, errors.New(diff)
+			}
+			return []mail.Result{failedResult(), savedResult()}, nil
+		},
+		retry:  func(string) (int, error) { return 3, nil },
+		forget: func(string) (int, error) { return 5, nil },
+		health: func(context.Context) error { return errors.New("store") },
+		reload: func(context.Context) error { return errors.New("f:1:2: bad\nf:2:2: bad") },
+	}
+	client, _ := control(t, d)
+
+	status, err := client.Status(ctx)
+	equal(t, "Status", d.status, status, err)
+	connections, err := client.Connections(ctx)
+	equal(t, "Connections", d.connections, connections, err)
+	jobs, err := client.Jobs(ctx, admin.JobFilter{Connection: "ü &=?#", State: mail.Failed, Limit: 3})
+	equal(t, "Jobs", []mail.Result{failedResult(), savedResult()}, jobs, err)
+	n, err := client.Retry(ctx, "a")
+	equal(t, "Retry", 3, n, err)
+	n, err = client.Forget(ctx, "a")
+	equal(t, "Forget", 5, n, err)
+	equal(t, "Ready", nil, client.Ready(ctx), nil)
+	equal(t, "Health", "not healthy: store", fmt.Sprint(client.Health(ctx)), nil)
+	equal(t, "Reload", "f:1:2: bad\nf:2:2: bad", fmt.Sprint(client.Reload(ctx)), nil)
+}
+
+func equal(t *testing.T, what string, want, got any, err error) {
+	t.Helper()
+	if err != nil {
+		t.Errorf("%s: %v", what, err)
+	}
+	if diff := cmp.Diff(want, got, sameResult()); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", what, diff)
+	}
+}
+
+func TestAnyConnectionNameReachesTheDaemonAsItIs(t *testing.T) {
+	t.Parallel()
+	var got string
+	client, _ := control(t, &fake{forget: func(name string) (int, error) {
+		got = name
+		return 1, nil
+	}})
+	for _, name := range []string{
+		"a/b", "..", ".", "../..", "/", "//a//", "a%2Fb", "%", "?", "a?b#c&d=e;f", "{name}", "+", "é/世界",
+		"a\\b", "x:y@z", "poll", strings.Repeat("世", 128),
+	} {
+		got = ""
+		if _, err := client.Forget(t.Context(), name); err != nil || got != name {
+			t.Errorf("%q arrived as %q: %v", name, got, err)
+		}
+	}
+}
+
+func TestErrorsKeepTheirIdentity(t *testing.T) {
+	t.Parallel()
+	storage := mail.Errorf(mail.OpRecord, mail.KindState, "disk full")
+	storage.Hint = "make room"
+	for _, row := range []struct {
+		err  error
+		is   error
+		hint string
+	}{
+		{admin.ErrUnknown, admin.ErrUnknown, ""},
+		{fmt.Errorf("poll a: %w", admin.ErrBusy), admin.ErrBusy, ""},
+		{fmt.Errorf("poll a: %w", admin.ErrDisabled), admin.ErrDisabled, ""},
+		{&mail.Error{Op: mail.OpPoll, Kind: mail.KindConfig, Err: admin.ErrUnknown, Hint: "see check"}, admin.ErrUnknown, "see check"},
+		{storage, nil, "make room"},
+		{errors.New("anything else"), nil, ""},
+	} {
+		client, _ := control(t, &fake{
+			retry: func(string) (int, error) { return 0, row.err },
+			poll: func(ctx context.Context, _ string, late bool) (mail.Result, error) {
+				if late {
+					mail.TraceOf(ctx).Step(mail.Step{Name: mail.OpResolve})
+				}
+				return mail.Result{}, row.err
+			},
+		})
+		_, retried := client.Retry(t.Context(), "a")
+		_, polled := client.Poll(t.Context(), "a", false)
+		_, polledLate := client.Poll(t.Context(), "a", true)
+		for _, got := range []error{retried, polled, polledLate} {
+			if got == nil || got.Error() != row.err.Error() || row.is != nil && !errors.Is(got, row.is) {
+				t.Errorf("%v arrived as %v", row.err, got)
+			}
+			if e, ok := errors.AsType[*mail.Error](got); (row.hint != "") != ok || ok && e.Hint != row.hint {
+				t.Errorf("%v arrived as %#v", row.err, got)
+			}
+		}
+	}
+}
+
+func TestAPollIsFollowedAsItHappens(t *testing.T) {
+	t.Parallel()
+	// The poll goes on only when the client has heard of the step before.
+	heard := make(chan struct{})
+	d := &fake{poll: func(ctx context.Context, name string, dryRun bool) (mail.Result, error) {
+		trace := mail.TraceOf(ctx)
+		trace.Step(mail.Step{Name: mail.OpConnect, Duration: time.Millisecond, Detail: "192.0.2.1"})
+		<-heard
+		trace.Job(mail.Result{Connection: name, State: mail.Retrying, Attempts: 1})
+		trace.Step(mail.Step{Name: mail.OpTLS, Err: mail.Errorf(mail.OpTLS, mail.KindTLS, "not trusted")})
+		trace.Progress(mail.Ref{UID: 7}, 10, 10)
+		trace.Saved(mail.Ref{UIDL: "x"}, "/in/x.eml", 10)
+		return mail.Result{Connection: name, State: mail.Succeeded, Outcome: mail.OutcomeSaved, Files: []string{fmt.Sprint(dryRun)}}, nil
+	}}
+	client, _ := control(t, d)
+
+	var events []string
+	note := func(format string, args ...any) { events = append(events, fmt.Sprintf(format, args...)) }
+	result, err := client.Poll(mail.WithTrace(t.Context(), &mail.Trace{
+		Step: func(s mail.Step) {
+			note("step %s %s %s %v", s.Name, s.Duration, s.Detail, s.Err)
+			if s.Name == mail.OpConnect {
+				close(heard)
+			}
+		},
+		Job:      func(r mail.Result) { note("job %s %d", r.State, r.Attempts) },
+		Progress: func(ref mail.Ref, done, size int64) { note("progress %s %d/%d", ref.ID(), done, size) },
+		Saved:    func(ref mail.Ref, path string, n int64) { note("saved %s %s %d", ref.ID(), path, n) },
+	}), "c", true)
+	equal(t, "events", []string{
+		"step connect 1ms 192.0.2.1 <nil>",
+		"job RETRYING 1",
+		"step tls 0s  tls: not trusted",
+		"progress 7 10/10",
+		"saved x /in/x.eml 10",
+	}, events, nil)
+	equal(t, "result", mail.Result{
+		Connection: "c", State: mail.Succeeded, Outcome: mail.OutcomeSaved, Files: []string{"true"},
+	}, result, err)
+
+	if _, err := client.Poll(t.Context(), "c", false); err != nil {
+		t.Errorf("without a trace: %v", err)
+	}
+}
+
+func TestTheStreamOfAPoll(t *testing.T) {
+	t.Parallel()
+	_, path := control(t, &fake{poll: func(ctx context.Context, _ string, _ bool) (mail.Result, error) {
+		trace := mail.TraceOf(ctx)
+		trace.Step(mail.Step{Name: mail.OpConnect, Detail: "192.0.2.1"})
+		trace.Progress(mail.Ref{UID: 7}, 5, 10)
+		trace.Progress(mail.Ref{UID: 7}, 6, 10) // too soon to be of interest
+		trace.Progress(mail.Ref{UID: 7}, 10, 10)
+		trace.Saved(mail.Ref{UID: 7}, "/in/7.eml", 10)
+		return mail.Result{}, errors.New("stopping")
+	}})
+	conn := dial(t, path)
+	send(t, conn, "POST /api/v1/poll?connection=a HTTP/1.0\r\nHost: localhost\r\n\r\n")
+	reply, err := io.ReadAll(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, body, _ := strings.Cut(string(reply), "\r\n\r\n")
+	compareGolden(t, "stream.ndjson", []byte(body))
+}
+
+func dial(t *testing.T, path string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+func send(t *testing.T, conn net.Conn, text string) {
+	t.Helper()
+	if _, err := io.WriteString(conn, text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAClientThatDoesNotReadNeverHoldsUpAPoll(t *testing.T) {
+	t.Parallel()
+	polled := make(chan struct{})
+	_, path := control(t, &fake{poll: func(ctx context.Context, _ string, _ bool) (mail.Result, error) {
+		defer close(polled)
+		for range 100_000 { // far more than queue and socket hold
+			mail.TraceOf(ctx).Saved(mail.Ref{UID: 1}, strings.Repeat("x", 100), 1)
+		}
+		return savedResult(), nil
+	}})
+	conn := dial(t, path)
+	send(t, conn, "POST /api/v1/poll?connection=a HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	<-polled
+
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var last map[string]json.RawMessage
+	for lines := json.NewDecoder(response.Body); lines.More(); {
+		last = nil
+		if err := lines.Decode(&last); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if last["result"] == nil {
+		t.Errorf("the last line is %v, want the result", last)
+	}
+}
+
+func TestAPollEndsWhenItsClientGoesAway(t *testing.T) {
+	t.Parallel()
+	started, ended := make(chan struct{}), make(chan error, 1)
+	client, _ := control(t, &fake{poll: func(ctx context.Context, _ string, _ bool) (mail.Result, error) {
+		close(started)
+		<-ctx.Done()
+		ended <- ctx.Err()
+		return mail.Result{}, ctx.Err()
+	}})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-started
+		cancel()
+	}()
+	if _, err := client.Poll(ctx, "a", false); !errors.Is(err, context.Canceled) {
+		t.Errorf("the client's error is %v", err)
+	}
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("the poll's context ended with %v", err)
+	}
+}
+
+func TestADaemonThatDiesInAPollIsNotTakenForAResult(t *testing.T) {
+	t.Parallel()
+	path := socketPath(t)
+	ln, err := admin.ListenControl(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve(t, ln, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"step":{"name":"connect"}}`+"\n")
+	}))
+	_, err = admin.NewClient(path).Poll(t.Context(), "a", false)
+	if e, ok := errors.AsType[*mail.Error](err); !ok || e.Op != mail.OpPoll || e.Hint == "" {
+		t.Errorf("Poll = %v, want an error with a hint", err)
+	}
+}
+
+func TestWithoutADaemonTheClientSaysSo(t *testing.T) {
+	t.Parallel()
+	path := socketPath(t)
+	client := admin.NewClient(path)
+	if err := client.Ready(t.Context()); !errors.Is(err, admin.ErrNoDaemon) {
+		t.Errorf("no socket: %v", err)
+	}
+	abandon(t, path)
+	if _, err := client.Poll(t.Context(), "a", false); !errors.Is(err, admin.ErrNoDaemon) {
+		t.Errorf("a socket that nobody listens on: %v", err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Forget(t.Context(), "a"); !errors.Is(err, admin.ErrNoDaemon) {
+		t.Errorf("a file that is no socket: %v", err)
+	}
+}

@@ -1,0 +1,234 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"mailpoller/internal/mail"
+)
+
+// Access is how much of the daemon can be reached over a listener. Each level
+// holds those below it.
+type Access int
+
+// The levels.
+const (
+	Public  Access = iota // metrics and health: an address that other machines may reach
+	Local                 // also reload and status: only this machine reaches it
+	Control               // everything: only the owner of the state directory reaches it
+)
+
+// AccessOf is the level for the configured listen address. What counts is
+// where the listener is bound, not how the address was written.
+func AccessOf(bound net.Addr) Access {
+	switch a := bound.(type) {
+	case *net.UnixAddr:
+		return Local
+	case *net.TCPAddr:
+		if a.IP.IsLoopback() {
+			return Local
+		}
+	}
+	return Public
+}
+
+const (
+	healthTimeout = 10 * time.Second // a check that takes longer has failed
+	writeTimeout  = 30 * time.Second // how long a reply may wait for its reader
+	bodyTimeout   = 5 * time.Second  // how long a body that is refused may take to arrive
+
+	defaultJobs = 100
+	maxJobs     = 10_000
+)
+
+// Handler answers for d. metrics serves /metrics.
+func Handler(d Daemon, metrics http.Handler, access Access) http.Handler {
+	routes := []struct {
+		pattern string
+		needs   Access
+		serve   http.HandlerFunc
+	}{
+		{"GET /metrics", Public, metrics.ServeHTTP},
+		{"GET /-/healthy", Public, probe("healthy", d.Health)},
+		{"GET /-/ready", Public, probe("ready", d.Ready)},
+		{"POST /-/reload", Local, reload(d)},
+		{"GET /api/v1/status", Local, answer(func(r *http.Request) (any, error) { return d.Status(r.Context()) })},
+		{"GET /api/v1/connections", Local, answer(func(r *http.Request) (any, error) { return connections(r, d) })},
+		{"GET /api/v1/jobs", Local, answer(func(r *http.Request) (any, error) { return jobs(r, d) })},
+		{"POST /api/v1/poll", Control, poll(d)},
+		{"POST /api/v1/retry", Control, count(d.Retry)},
+		{"POST /api/v1/forget", Control, count(d.Forget)},
+	}
+	mux := http.NewServeMux()
+	for _, route := range routes {
+		serve := route.serve
+		switch {
+		case access < route.needs:
+			serve = forbid(route.needs)
+		case route.needs > Public:
+			serve = sameMachine(serve)
+		}
+		mux.HandleFunc(route.pattern, serve)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("Cache-Control", "no-store")
+		if r.ContentLength != 0 {
+			// The server would wait for the rest of the body; not for long.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
+			w.Header().Set("Connection", "close")
+			http.Error(w, "no request here takes a body", http.StatusRequestEntityTooLarge)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+func forbid(needs Access) http.HandlerFunc {
+	reason := "served on the control socket only; use the poller command"
+	if needs == Local {
+		reason = "not served on an address that other machines can reach; listen on loopback or a unix socket"
+	}
+	return func(w http.ResponseWriter, _ *http.Request) { http.Error(w, reason, http.StatusForbidden) }
+}
+
+// sameMachine refuses what a web page makes a browser send: a request of a
+// foreign origin, or one to a name which its owner has pointed at this machine
+// (DNS rebinding).
+func sameMachine(serve http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Header.Get("Origin") != "":
+			http.Error(w, "requests of web pages are refused", http.StatusForbidden)
+		case !isAddress(r.Host):
+			http.Error(w, "the Host of the request must be localhost or an IP address", http.StatusForbidden)
+		default:
+			serve(w, r)
+		}
+	}
+}
+
+// isAddress reports whether host, with or without a port, is localhost or an
+// IP address.
+func isAddress(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	} else if inner, ok := strings.CutPrefix(host, "["); ok {
+		host = strings.TrimSuffix(inner, "]")
+	}
+	_, err := netip.ParseAddr(host)
+	return err == nil || strings.EqualFold(host, "localhost")
+}
+
+func probe(good string, check func(context.Context) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), healthTimeout)
+		defer cancel()
+		if err := check(ctx); err != nil {
+			http.Error(w, "not "+good+": "+err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		plain(w, good)
+	}
+}
+
+func reload(d Lifecycle) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		err := d.Reload(r.Context())
+		extend(w)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		plain(w, "reloaded")
+	}
+}
+
+// answer serves what find returns as JSON.
+func answer(find func(*http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		found, err := find(r)
+		extend(w)
+		if err != nil {
+			fail(w, err)
+			return
+		}
+		reply(w, http.StatusOK, found)
+	}
+}
+
+type counted struct {
+	Messages int `json:"messages"`
+}
+
+func count(act func(context.Context, string) (int, error)) http.HandlerFunc {
+	return answer(func(r *http.Request) (any, error) {
+		n, err := act(r.Context(), r.URL.Query().Get("connection"))
+		return counted{n}, err
+	})
+}
+
+func connections(r *http.Request, d Connections) ([]ConnectionView, error) {
+	views, err := d.Connections(r.Context())
+	return list(views), err
+}
+
+func jobs(r *http.Request, d Connections) ([]PollView, error) {
+	filter, err := parseJobFilter(r.URL.Query())
+	if err != nil {
+		return nil, err
+	}
+	results, err := d.Jobs(r.Context(), filter)
+	if err != nil {
+		return nil, err
+	}
+	views := make([]PollView, len(results))
+	for i, result := range results {
+		views[i] = View(result)
+	}
+	return views, nil
+}
+
+func parseJobFilter(query url.Values) (JobFilter, error) {
+	filter := JobFilter{Connection: query.Get("connection"), Limit: defaultJobs}
+	switch state := mail.State(strings.ToUpper(query.Get("state"))); state {
+	case "", mail.Pending, mail.Running, mail.Retrying, mail.Succeeded, mail.Failed:
+		filter.State = state
+	default:
+		return filter, fmt.Errorf("%w: state %q is not one of PENDING, RUNNING, RETRYING, SUCCEEDED, FAILED", errBadRequest, query.Get("state"))
+	}
+	if text := query.Get("limit"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > maxJobs {
+			return filter, fmt.Errorf("%w: limit %q is not a number from 1 to %d", errBadRequest, text, maxJobs)
+		}
+		filter.Limit = n
+	}
+	return filter, nil
+}
+
+func (f JobFilter) query() url.Values {
+	query := url.Values{"connection": {f.Connection}, "state": {string(f.State)}}
+	if f.Limit != 0 {
+		query.Set("limit", strconv.Itoa(f.Limit))
+	}
+	return query
+}
+
+func plain(w http.ResponseWriter, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = fmt.Fprintln(w, text) // fails only when the client is gone
+}
+
+// extend gives the client time to read a reply, however long the reply took to
+// come about. A writer without deadlines does not need it.
+func extend(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
+}

@@ -1,0 +1,192 @@
+package admin
+
+import (
+	"errors"
+	"math"
+	"time"
+
+	"mailpoller/internal/mail"
+)
+
+// The views are the JSON that other programs rely on. Fields are added, never
+// renamed. Times are UTC, durations seconds, sizes octets; lists are never null.
+
+// PollView is a mail.Result.
+type PollView struct {
+	Connection string       `json:"connection"`
+	Job        string       `json:"job"`
+	State      mail.State   `json:"state"`
+	Outcome    mail.Outcome `json:"outcome,omitempty"`
+	Started    time.Time    `json:"started,omitzero"`
+	Duration   float64      `json:"duration_seconds"`
+	Attempts   int          `json:"attempts"`
+	Messages   int          `json:"messages"`
+	Bytes      int64        `json:"bytes"`
+	Files      []string     `json:"files"`
+	Disposed   int          `json:"disposed"`
+	Failures   int          `json:"failures"`
+	Aside      int          `json:"aside"`
+	Warnings   []string     `json:"warnings"`
+	Error      *ErrorView   `json:"error,omitempty"`
+}
+
+// View is r as JSON shows it.
+func View(r mail.Result) PollView {
+	return PollView{
+		Connection: r.Connection,
+		Job:        r.Job,
+		State:      r.State,
+		Outcome:    r.Outcome,
+		Started:    r.Started.UTC(),
+		Duration:   r.Duration.Seconds(),
+		Attempts:   r.Attempts,
+		Messages:   r.Messages,
+		Bytes:      r.Bytes,
+		Files:      list(r.Files),
+		Disposed:   r.Disposed,
+		Failures:   r.Failures,
+		Aside:      r.Aside,
+		Warnings:   list(r.Warnings),
+		Error:      viewError(r.Err),
+	}
+}
+
+// Result is the way back from View. The cause of its error is text only.
+func Result(v PollView) mail.Result {
+	r := mail.Result{
+		Connection: v.Connection,
+		Job:        v.Job,
+		State:      v.State,
+		Outcome:    v.Outcome,
+		Started:    v.Started,
+		Duration:   duration(v.Duration),
+		Attempts:   v.Attempts,
+		Messages:   v.Messages,
+		Bytes:      v.Bytes,
+		Files:      v.Files,
+		Disposed:   v.Disposed,
+		Failures:   v.Failures,
+		Aside:      v.Aside,
+		Warnings:   v.Warnings,
+	}
+	if v.Error != nil {
+		r.Err = v.Error.mailError(errors.New(v.Error.Message))
+	}
+	return r
+}
+
+// ErrorView is a mail.Error, or with its message alone any other error.
+type ErrorView struct {
+	Op      string    `json:"op,omitempty"`
+	Kind    mail.Kind `json:"kind,omitempty"`
+	Message string    `json:"message"` // the cause, without Op
+	Hint    string    `json:"hint,omitempty"`
+}
+
+func viewError(e *mail.Error) *ErrorView {
+	if e == nil {
+		return nil
+	}
+	return &ErrorView{Op: e.Op, Kind: e.Kind, Message: e.Err.Error(), Hint: e.Hint}
+}
+
+func (v ErrorView) mailError(cause error) *mail.Error {
+	return &mail.Error{Op: v.Op, Kind: v.Kind, Err: cause, Hint: v.Hint}
+}
+
+// StepView is a mail.Step.
+type StepView struct {
+	Name     string     `json:"name"`
+	OK       bool       `json:"ok"`
+	Duration float64    `json:"duration_seconds"`
+	Detail   string     `json:"detail"`
+	Error    *ErrorView `json:"error,omitempty"`
+}
+
+// ViewStep is s as JSON shows it.
+func ViewStep(s mail.Step) StepView {
+	return StepView{
+		Name:     s.Name,
+		OK:       s.Err == nil,
+		Duration: s.Duration.Seconds(),
+		Detail:   s.Detail,
+		Error:    viewError(mail.AsError(s.Err, s.Name, mail.KindInternal)),
+	}
+}
+
+func (v StepView) step() mail.Step {
+	s := mail.Step{Name: v.Name, Duration: duration(v.Duration), Detail: v.Detail}
+	if v.Error != nil {
+		s.Err = v.Error.mailError(errors.New(v.Error.Message))
+	}
+	return s
+}
+
+// Activity is what a connection is doing: Idle, Disabled, or the mail.State of
+// the job in hand.
+type Activity string
+
+// The activities.
+const (
+	Idle     Activity = "IDLE"
+	Pending  Activity = Activity(mail.Pending)
+	Running  Activity = Activity(mail.Running)
+	Retrying Activity = Activity(mail.Retrying)
+	Disabled Activity = "DISABLED"
+)
+
+// ConnectionView is a connection of the running daemon.
+type ConnectionView struct {
+	Name            string      `json:"name"`
+	Enabled         bool        `json:"enabled"`
+	State           Activity    `json:"state"`
+	Last            *PollView   `json:"last,omitempty"` // the last finished job since the daemon started
+	Next            time.Time   `json:"next,omitzero"`
+	BackingOffUntil time.Time   `json:"backing_off_until,omitzero"`
+	FailuresInRow   int         `json:"failures_in_row"`
+	Skipped         int         `json:"skipped"` // firings that found the connection busy
+	Aside           []AsideView `json:"aside"`
+}
+
+// AsideView is a message that later polls pass over.
+type AsideView struct {
+	ID       string `json:"id"`   // UID or UIDL
+	Size     int64  `json:"size"` // octets; 0 when unknown
+	Jobs     int    `json:"jobs"` // in how many it failed
+	TooLarge bool   `json:"too_large"`
+	Reason   string `json:"reason"`
+}
+
+// ViewAside is those of faults that later polls pass over.
+func ViewAside(faults []mail.Fault) []AsideView {
+	aside := []AsideView{}
+	for _, f := range faults {
+		if f.Aside() {
+			aside = append(aside, AsideView{ID: f.ID(), Size: f.Size, Jobs: f.Jobs, TooLarge: f.TooLarge, Reason: f.Reason})
+		}
+	}
+	return aside
+}
+
+// Status is the daemon as a whole.
+type Status struct {
+	Version     string    `json:"version"`
+	Commit      string    `json:"commit"`
+	Go          string    `json:"go"`
+	Started     time.Time `json:"started"`
+	Config      string    `json:"config"`       // path of the file
+	Loaded      time.Time `json:"loaded"`       // when the configuration in force was read
+	ReloadError string    `json:"reload_error"` // why a newer one is not in force; else empty
+}
+
+// list is l, but never null in JSON.
+func list[T any](l []T) []T {
+	if l == nil {
+		return []T{}
+	}
+	return l
+}
+
+func duration(seconds float64) time.Duration {
+	return time.Duration(math.Round(seconds * float64(time.Second)))
+}

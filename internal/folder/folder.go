@@ -1,0 +1,347 @@
+// Package folder puts messages durably into target folders.
+//
+// A message takes two steps to become visible, so that the journal can stand
+// between them. Write and Sync make its octets durable under a hidden
+// temporary name; Publish renames it to its final name and makes that durable
+// too. Whatever happens in between, the temporary name tells: while it is
+// there the message was not delivered, once it is gone it was.
+//
+// Nothing here ever replaces or removes a file that it did not make.
+package folder
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"mailpoller/internal/mail"
+)
+
+// Store writes into the folders of any number of connections. It holds no
+// state and may be used by many goroutines.
+type Store struct {
+	prefix string // of the names of our temporary files
+}
+
+const suffix = ".part"
+
+// New makes a Store. instance tells this installation's temporary files from
+// those of another one that writes into the same folder.
+func New(instance string) *Store { return &Store{prefix: ".poller-" + instance + "-"} }
+
+// Write writes a message under a temporary name in the folder of c and makes
+// its octets durable; Sync makes the name durable. The entry holds all that
+// Publish needs. On failure nothing stays behind. A failure of the message's
+// body is returned as the body reported it, one of the folder as a
+// *mail.Error of kind storage.
+func (s *Store) Write(c *mail.Connection, box mail.Box, m mail.Message) (mail.Entry, error) {
+	dir, err := openDir(c.Folder)
+	if err != nil {
+		return mail.Entry{}, err
+	}
+	defer dir.Close()
+	info, err := dir.Stat()
+	if err != nil {
+		return mail.Entry{}, failure(c.Folder, err)
+	}
+	entry := mail.Entry{
+		Ref:   m.Ref,
+		Dir:   c.Folder,
+		Inode: info.Sys().(*syscall.Stat_t).Ino,
+		Temp:  s.prefix + rand.Text() + suffix,
+		Name:  name(c.Name, box, m.Ref),
+	}
+	file, err := os.OpenFile(filepath.Join(entry.Dir, entry.Temp), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return mail.Entry{}, failure(c.Folder, err)
+	}
+	w := &writer{file: file, hash: sha256.New()}
+	err = w.fill(m.Body, c.FileMode)
+	if closed := file.Close(); err == nil && closed != nil {
+		err = failure(c.Folder, closed)
+	}
+	if err != nil {
+		return mail.Entry{}, errors.Join(err, s.Discard(entry))
+	}
+	entry.Octets = w.n
+	w.hash.Sum(entry.Digest[:0])
+	return entry, nil
+}
+
+// Path is where a message will be, unless something else is there.
+func (s *Store) Path(c *mail.Connection, box mail.Box, ref mail.Ref) string {
+	return filepath.Join(c.Folder, name(c.Name, box, ref))
+}
+
+// writer counts and digests what passes through it into a file.
+type writer struct {
+	file *os.File
+	hash hash.Hash
+	n    int64
+}
+
+// fill writes the body into the file and makes its octets durable.
+func (w *writer) fill(body io.WriterTo, mode fs.FileMode) error {
+	if _, err := body.WriteTo(w); err != nil {
+		return err
+	}
+	// The mode is set here, whatever the umask is, and before the sync.
+	if err := w.file.Chmod(mode); err != nil {
+		return failure(filepath.Dir(w.file.Name()), err)
+	}
+	if err := w.file.Sync(); err != nil {
+		return failure(filepath.Dir(w.file.Name()), err)
+	}
+	return nil
+}
+
+// Write is io.Writer for a message's body.
+func (w *writer) Write(p []byte) (int, error) {
+	n, err := w.file.Write(p)
+	w.hash.Write(p[:n])
+	w.n += int64(n)
+	if err != nil {
+		return n, failure(filepath.Dir(w.file.Name()), err)
+	}
+	return n, nil
+}
+
+// Sync makes the names in a folder durable.
+func (s *Store) Sync(folder string) error {
+	dir, err := openDir(folder)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := dir.Sync(); err != nil {
+		return failure(folder, err)
+	}
+	return nil
+}
+
+// Publish makes the messages of entries visible, each in one rename, and the
+// renames durable. published are the entries whose message is or was visible,
+// with the Name it got; it is safe to publish an entry again. vanished are
+// those whose temporary file went together with the folder it was in: they
+// were not delivered, and have to be fetched again. After an error the
+// entries that are in neither list are still to be published.
+func (s *Store) Publish(ctx context.Context, entries []mail.Entry) (published, vanished []mail.Entry, err error) {
+	for len(entries) > 0 {
+		folder := entries[0].Dir
+		n := 1
+		for n < len(entries) && entries[n].Dir == folder {
+			n++
+		}
+		p, v, err := publishIn(ctx, folder, entries[:n])
+		published, vanished = append(published, p...), append(vanished, v...)
+		if err != nil {
+			return published, vanished, err
+		}
+		entries = entries[n:]
+	}
+	return published, vanished, nil
+}
+
+func publishIn(ctx context.Context, folder string, entries []mail.Entry) (published, vanished []mail.Entry, err error) {
+	if folder == "" { // delivered before, under another UID
+		return entries, nil, nil
+	}
+	dir, err := openDir(folder)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer dir.Close()
+	info, err := dir.Stat()
+	if err != nil {
+		return nil, nil, failure(folder, err)
+	}
+	var renamed []mail.Entry
+	for _, e := range entries {
+		if err := ctx.Err(); err != nil {
+			return published, vanished, context.Cause(ctx)
+		}
+		switch name, err := publish(e); {
+		case err == nil:
+			e.Name = name
+			renamed = append(renamed, e)
+		case !errors.Is(err, fs.ErrNotExist):
+			return published, vanished, failure(folder, err)
+		case info.Sys().(*syscall.Stat_t).Ino == e.Inode:
+			renamed = append(renamed, e) // the rename was done before
+		default:
+			vanished = append(vanished, e)
+		}
+	}
+	if err := dir.Sync(); err != nil {
+		return published, vanished, failure(folder, err)
+	}
+	return append(published, renamed...), vanished, nil
+}
+
+// publish renames one entry to its name, or to the next one that is free when
+// something else has it, and says which it got. fs.ErrNotExist means that the
+// temporary file is gone.
+func publish(e mail.Entry) (string, error) {
+	temp := filepath.Join(e.Dir, e.Temp)
+	for n := 1; ; n++ {
+		name := numbered(e.Name, n)
+		path := filepath.Join(e.Dir, name)
+		err := renameNoReplace(temp, path)
+		if !errors.Is(err, fs.ErrExist) {
+			return name, err
+		}
+		same, err := holds(path, e)
+		if err != nil {
+			return "", err
+		}
+		if same { // delivered before, and not yet taken away
+			return name, os.Remove(temp)
+		}
+	}
+}
+
+// renameNoReplace renames without ever replacing a file. Where the file system
+// cannot do that in one step, a look before the rename has to do: the names
+// are ours alone.
+func renameNoReplace(from, to string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.ENOTSUP) {
+		if _, err := os.Lstat(to); err == nil {
+			return fs.ErrExist
+		}
+		return os.Rename(from, to)
+	}
+	if err != nil {
+		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
+	}
+	return nil
+}
+
+// holds reports whether the file at path is the message of e. A file that
+// went away meanwhile is not.
+func holds(path string, e mail.Entry) (bool, error) {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case err != nil:
+		return false, err
+	case !info.Mode().IsRegular() || info.Size() != e.Octets:
+		return false, nil
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer file.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, file); err != nil {
+		return false, err
+	}
+	return mail.Digest(sum.Sum(nil)) == e.Digest, nil
+}
+
+// Discard removes the temporary file of an entry that will not be published.
+func (s *Store) Discard(e mail.Entry) error {
+	if err := os.Remove(filepath.Join(e.Dir, e.Temp)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return failure(e.Dir, err)
+	}
+	return nil
+}
+
+// Clean removes the temporary files that a crash left in a folder, except
+// those in keep, which holds absolute paths: they are recorded, and will be
+// published. It must not run while messages are written into the folder. It
+// returns how many it removed. A folder that is missing has nothing to clean.
+func (s *Store) Clean(folder string, keep map[string]bool) (int, error) {
+	entries, err := os.ReadDir(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, failure(folder, err)
+	}
+	n := 0
+	for _, e := range entries {
+		path := filepath.Join(folder, e.Name())
+		if !strings.HasPrefix(e.Name(), s.prefix) || !strings.HasSuffix(e.Name(), suffix) || keep[path] {
+			continue
+		}
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return n, failure(folder, err)
+		}
+		n++
+	}
+	return n, nil
+}
+
+// Probe reports whether messages could be written into a folder, by writing
+// and removing a temporary file.
+func (s *Store) Probe(folder string) error {
+	dir, err := openDir(folder)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	raw := make([]byte, 8)
+	rand.Read(raw) //nolint:errcheck // never fails (crypto/rand)
+	path := filepath.Join(folder, s.prefix+hex.EncodeToString(raw)+suffix)
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return failure(folder, err)
+	}
+	defer os.Remove(path)
+	defer file.Close()
+	if _, err := file.WriteString("probe"); err != nil {
+		return failure(folder, err)
+	}
+	if err := file.Sync(); err != nil {
+		return failure(folder, err)
+	}
+	return nil
+}
+
+// openDir opens a folder. That it must be there already is on purpose: where
+// a mount is missing, a folder made in its place would swallow mail.
+func openDir(folder string) (*os.File, error) {
+	dir, err := os.OpenFile(folder, os.O_RDONLY|syscall.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, failure(folder, err)
+	}
+	return dir, nil
+}
+
+// failure makes a storage error out of what the system said of a folder.
+func failure(folder string, err error) error {
+	hint := "see whether the folder and its file system are in order; the message stays on the server until it can be saved"
+	for _, known := range []struct {
+		is   error
+		hint string
+	}{
+		{fs.ErrNotExist, fmt.Sprintf("create %s, or mount what belongs there; folders are not created, so that a missing mount cannot swallow mail", folder)},
+		{syscall.ENOTDIR, "name a directory in folder:"},
+		{fs.ErrPermission, fmt.Sprintf("let the user that runs poller write to %s (and see ReadWritePaths= of its unit)", folder)},
+		{syscall.EROFS, fmt.Sprintf("mount the file system of %s read-write (and see ReadWritePaths= of the unit)", folder)},
+		{syscall.ENOSPC, "free some space; the message stays on the server until it can be saved"},
+		{syscall.EDQUOT, "raise the quota or free some space; the message stays on the server until it can be saved"},
+		{syscall.EMFILE, "raise the limit of open files (LimitNOFILE= of the unit), or lower limits.polls"},
+	} {
+		if errors.Is(err, known.is) {
+			hint = known.hint
+			break
+		}
+	}
+	return &mail.Error{Op: mail.OpSave, Kind: mail.KindStorage, Err: err, Hint: hint}
+}

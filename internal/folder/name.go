@@ -1,0 +1,65 @@
+package folder
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+
+	"mailpoller/internal/mail"
+)
+
+// name is the file name of a message: NAME-UIDVALIDITY-UID.eml for IMAP,
+// NAME-DIGEST.eml for POP3, with the digest of the UIDL. The same message of
+// the same mailbox has the same name for ever, and two messages, also of two
+// connections that share a folder, have two.
+func name(connection string, box mail.Box, ref mail.Ref) string {
+	if ref.UID != 0 {
+		return fmt.Sprintf("%s-%d-%d.eml", safe(connection), box.Validity, ref.UID)
+	}
+	digest := sha256.Sum256([]byte(ref.UIDL))
+	return fmt.Sprintf("%s-%x.eml", safe(connection), digest[:16])
+}
+
+// numbered is the n-th choice for a name that something else has taken. A dot
+// never stands before the last number of a name, so it meets no other name.
+func numbered(name string, n int) string {
+	if n == 1 {
+		return name
+	}
+	stem := strings.TrimSuffix(name, ".eml")
+	return fmt.Sprintf("%s.%d.eml", stem, n)
+}
+
+// maxSafe is how many octets of a file name a connection may fill. What
+// follows it needs at most 42, and no file system in use allows fewer than
+// 255 in all.
+const maxSafe = 150
+
+// safe spells a connection name so that every file system takes it: ASCII
+// letters, digits and a few marks stand as they are, every other octet, and a
+// leading dot, is percent-encoded. A name too long is cut and ends in a digest
+// of the whole, behind a tilde that no other spelling contains. So two names
+// are never spelled alike.
+func safe(name string) string {
+	var b strings.Builder
+	cut := 0 // the last place where the spelling may be cut
+	for i := range len(name) {
+		c := name[i]
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9',
+			strings.IndexByte("-_@+=", c) >= 0, c == '.' && i > 0:
+			b.WriteByte(c)
+		default:
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+		if b.Len() <= maxSafe-17 {
+			cut = b.Len()
+		}
+	}
+	if b.Len() <= maxSafe {
+		return b.String()
+	}
+	digest := sha256.Sum256([]byte(name))
+	return b.String()[:cut] + "~" + hex.EncodeToString(digest[:8])
+}

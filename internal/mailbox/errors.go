@@ -1,0 +1,177 @@
+package mailbox
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"unicode"
+
+	"mailpoller/internal/mail"
+)
+
+// refusal is a server's "no" to one command: NO or BAD of IMAP, -ERR of POP3.
+// The session goes on after it.
+type refusal struct {
+	code string // response code, upper case, such as AUTHENTICATIONFAILED or IN-USE; may be empty
+	text string
+}
+
+func (r *refusal) Error() string {
+	if r.code == "" {
+		return fmt.Sprintf("server refused: %s", r.text)
+	}
+	return fmt.Sprintf("server refused: [%s] %s", r.code, r.text)
+}
+
+// failure makes an Error out of what went wrong at a step of a session. What
+// broke the wire explains more than what a library made of it.
+func (w *wire) failure(op string, err error) error {
+	if broken := w.conn.err(); broken != nil && !isRefusal(err) {
+		err = broken
+	}
+	var done *mail.Error
+	if errors.As(err, &done) {
+		return done
+	}
+	e := &mail.Error{Op: op, Kind: mail.KindProtocol, Err: err}
+	switch {
+	case isRefusal(err):
+		e.Kind, e.Hint = refused(op, err)
+	case errors.Is(err, errSilent), errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		e.Kind = mail.KindTimeout
+		e.Hint = "see whether the server is overloaded or a firewall drops the connection; timeout: and poll_timeout: set how long it may take"
+	case errors.Is(err, context.Canceled):
+		e.Kind = mail.KindCanceled
+	case errors.Is(err, errTooMuch):
+		e.Hint = "this is not how a mail server answers: see what listens there"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET),
+		errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed):
+		e.Kind = mail.KindNetwork
+		e.Err = fmt.Errorf("server closed the connection: %w", err)
+		e.Hint = "the server's log may say why; the next attempt starts anew"
+	default:
+		var opErr *net.OpError
+		if errors.As(err, &opErr) {
+			e.Kind = mail.KindNetwork
+		}
+	}
+	return w.cleaned(e)
+}
+
+func isRefusal(err error) bool {
+	var r *refusal
+	return errors.As(err, &r)
+}
+
+// refused tells by its response code (RFC 5530 for IMAP, RFC 2449 and 3206
+// for POP3) what a refusal means.
+func refused(op string, err error) (mail.Kind, string) {
+	var r *refusal
+	errors.As(err, &r)
+	switch r.code {
+	case "UNAVAILABLE", "SYS/TEMP", "SERVERBUG", "SYS/PERM":
+		return mail.KindProtocol, "the server has a problem of its own; its log may say which"
+	case "INUSE", "IN-USE":
+		return mail.KindProtocol, "another program has the mailbox open; two programs should not poll one POP3 mailbox"
+	case "LIMIT", "LOGIN-DELAY", "OVERQUOTA":
+		return mail.KindProtocol, "the server limits how often or how much it is asked: poll less often, or lower limits.polls_per_host"
+	case "NONEXISTENT", "TRYCREATE":
+		return mail.KindConfig, "name an existing mailbox in mailbox:"
+	case "NOPERM":
+		return mail.KindConfig, "give the account access to the mailbox"
+	}
+	switch op {
+	case mail.OpAuthenticate:
+		return mail.KindAuth, "check username: and password:, and whether the server lets this account use this protocol"
+	case mail.OpOpenMailbox:
+		return mail.KindConfig, "name an existing mailbox in mailbox:"
+	}
+	return mail.KindProtocol, ""
+}
+
+// tlsFailure makes an Error out of a handshake that failed.
+func (w *wire) tlsFailure(err error) error {
+	var (
+		record      tls.RecordHeaderError
+		certificate *tls.CertificateVerificationError
+		hostname    x509.HostnameError
+		authority   x509.UnknownAuthorityError
+		invalid     x509.CertificateInvalidError
+		alert       tls.AlertError
+	)
+	e := &mail.Error{Op: mail.OpTLS, Kind: mail.KindTLS, Err: err}
+	switch {
+	case errors.As(err, &hostname):
+		e.Hint = "name the host as the certificate does, or set match_server_hostname: DISABLED if that cannot be"
+	case errors.As(err, &authority):
+		e.Hint = "if the certificate is the right one, add its issuer with ca_file:"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		e.Hint = "the server's certificate has to be renewed; see also whether the clock of this host is right"
+	case errors.As(err, &certificate):
+		e.Hint = "the server's certificate has to be replaced"
+	case errors.As(err, &record):
+		e.Hint = "the server does not speak TLS on this port: use connection_security: STARTTLS, or the port for TLS"
+	case errors.As(err, &alert):
+		e.Hint = "the server refused the handshake: it may demand another TLS version or a client certificate"
+	default:
+		return w.failure(mail.OpTLS, err)
+	}
+	return w.cleaned(e)
+}
+
+// cleaned makes the text of an error fit to be shown: without the secret,
+// should the server have echoed it, without control characters, and bounded.
+func (w *wire) cleaned(e *mail.Error) *mail.Error {
+	text := e.Err.Error()
+	clean := w.clean(text)
+	if clean != text {
+		e.Err = &shown{clean, e.Err}
+	}
+	return e
+}
+
+// shown is an error with another text.
+type shown struct {
+	text string
+	err  error
+}
+
+func (s *shown) Error() string { return s.text }
+func (s *shown) Unwrap() error { return s.err }
+
+// maxText bounds what is shown of what a server says, in octets.
+const maxText = 300
+
+// clean makes what a server said fit to be shown.
+func (w *wire) clean(text string) string {
+	text = mail.Redact(text, w.secrets...)
+	text = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(text, "?"))
+	if len(text) > maxText {
+		text = strings.ToValidUTF8(text[:maxText], "") + "..."
+	}
+	return strings.TrimSpace(text)
+}
+
+// spellings are the ways in which a secret goes over the wire, longest first.
+func spellings(username string, secret mail.Secret) []string {
+	if secret.IsZero() {
+		return nil
+	}
+	s := secret.Reveal()
+	b64 := func(raw string) string { return base64.StdEncoding.EncodeToString([]byte(raw)) }
+	quoted := strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s)
+	return []string{b64("\x00" + username + "\x00" + s), b64(s), quoted, s}
+}

@@ -1,0 +1,369 @@
+package mailbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"unicode"
+
+	"github.com/emersion/go-imap/v2"
+	"github.com/emersion/go-imap/v2/imapclient"
+	"github.com/emersion/go-sasl"
+
+	"mailpoller/internal/disposition"
+	"mailpoller/internal/mail"
+)
+
+// imapSession is a mailbox opened over IMAP.
+type imapSession struct {
+	*wire
+	client   *imapclient.Client
+	caps     imap.CapSet
+	box      mail.Box
+	messages uint32
+	applied  map[disposition.Disposition]imap.UIDSet
+	broken   bool // a literal was left unread: the client cannot go on
+}
+
+// openIMAP speaks IMAP up to an open mailbox. The greeting and the upgrade to
+// TLS are done here, on the bare wire: the library would ask for capabilities
+// in clear text, and take octets injected ahead of TLS for the server's.
+func (w *wire) openIMAP(ctx context.Context) (Session, error) {
+	line, err := w.greeting(imapGreeting)
+	if err != nil {
+		return nil, err
+	}
+	if w.c.Security == mail.StartTLS {
+		if err := w.imapSTARTTLS(ctx, line); err != nil {
+			return nil, err
+		}
+		line = "* OK" // what was said in clear text counts for nothing now
+	}
+	s := &imapSession{wire: w, applied: make(map[disposition.Disposition]imap.UIDSet)}
+	s.client = imapclient.New(&replay{Conn: w.top, r: io.MultiReader(strings.NewReader(line+"\r\n"), w.r)}, nil)
+	err = w.step(mail.OpAuthenticate, s.authenticate)
+	if err == nil {
+		err = w.step(mail.OpOpenMailbox, s.open)
+	}
+	if err != nil {
+		s.abort()
+		return nil, err
+	}
+	return s, nil
+}
+
+// replay is a connection of which some octets have been read already.
+type replay struct {
+	net.Conn
+	r io.Reader
+}
+
+func (c *replay) Read(p []byte) (int, error) { return c.r.Read(p) }
+
+// imapGreeting checks the first line of a server (RFC 9051, 7.1).
+func imapGreeting(line string) error {
+	switch first := strings.ToUpper(line); {
+	case strings.HasPrefix(first, "* OK"), strings.HasPrefix(first, "* PREAUTH"):
+		return nil
+	case strings.HasPrefix(first, "* BYE"):
+		return &refusal{text: strings.TrimSpace(line[len("* BYE"):])}
+	}
+	return fmt.Errorf("this is no IMAP server: it says %q", line)
+}
+
+// imapSTARTTLS upgrades the wire. Nothing else is sent before TLS.
+func (w *wire) imapSTARTTLS(ctx context.Context, greeting string) error {
+	if strings.HasPrefix(strings.ToUpper(greeting), "* PREAUTH") {
+		return &mail.Error{
+			Op: mail.OpTLS, Kind: mail.KindTLS, Err: errors.New("server greets with PREAUTH, after which TLS cannot be started"),
+			Hint: "use connection_security: SSL_TLS with the port for TLS; nothing was sent in clear text",
+		}
+	}
+	if _, err := io.WriteString(w.top, "S STARTTLS\r\n"); err != nil {
+		return w.failure(mail.OpTLS, err)
+	}
+	for {
+		line, err := w.line()
+		if err != nil {
+			return w.failure(mail.OpTLS, err)
+		}
+		tag, rest, _ := strings.Cut(line, " ")
+		status, text, _ := strings.Cut(rest, " ")
+		switch {
+		case tag == "*":
+			continue // untagged data; bounded by the budget of the call
+		case tag != "S":
+			return w.failure(mail.OpTLS, fmt.Errorf("unexpected answer to STARTTLS: %q", line))
+		case !strings.EqualFold(status, "OK"):
+			return w.cleaned(noSTARTTLS(&refusal{text: text}))
+		}
+		return w.startTLS(ctx)
+	}
+}
+
+// authenticate logs in with what the server offers and the configuration
+// allows.
+func (s *imapSession) authenticate() (string, error) {
+	if s.caps = s.client.Caps(); s.caps == nil {
+		return "", s.fail(mail.OpAuthenticate, errNoCaps)
+	}
+	if s.client.State() == imap.ConnStateAuthenticated {
+		return "PREAUTH", nil
+	}
+	method, err := imapMethod(s.caps, s.c)
+	if err != nil {
+		return "", err
+	}
+	user, secret := s.c.Username, s.secret.Reveal()
+	if method == mail.AuthPlain {
+		err = s.client.Authenticate(sasl.NewPlainClient("", user, secret))
+	} else {
+		err = s.client.Login(user, secret).Wait()
+	}
+	if err != nil {
+		return "", s.fail(mail.OpAuthenticate, err)
+	}
+	if s.caps = s.client.Caps(); s.caps == nil { // they may be more by now
+		return "", s.fail(mail.OpAuthenticate, errNoCaps)
+	}
+	return string(method), nil
+}
+
+var errNoCaps = errors.New("server does not say what it is capable of")
+
+// imapMethod chooses how to log in. LOGIN and PLAIN give the same secret away
+// to the same server; LOGIN takes one round trip less, but carries ASCII only.
+func imapMethod(caps imap.CapSet, c *mail.Connection) (mail.AuthMethod, error) {
+	login, plain := !caps.Has(imap.CapLoginDisabled), caps.Has(imap.AuthCap("PLAIN"))
+	switch {
+	case c.Auth != mail.AuthPlain && login && (isASCII(c.Username) || !plain):
+		return mail.AuthLogin, nil
+	case c.Auth != mail.AuthLogin && plain:
+		return mail.AuthPlain, nil
+	}
+	return "", &mail.Error{
+		Op: mail.OpAuthenticate, Kind: mail.KindAuth,
+		Err:  fmt.Errorf("server offers no way to log in that auth: %s allows", c.Auth),
+		Hint: "see what `poller test` says the server offers; many servers refuse passwords in clear text",
+	}
+}
+
+func isASCII(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return r > unicode.MaxASCII }) < 0
+}
+
+// open opens the mailbox: with EXAMINE where nothing is to change on the
+// server, so that nothing does, not even \Recent.
+func (s *imapSession) open() (string, error) {
+	readOnly := !s.c.Dispose.ChangesServer()
+	data, err := s.client.Select(s.c.Mailbox, &imap.SelectOptions{ReadOnly: readOnly}).Wait()
+	if err != nil {
+		return "", s.fail(mail.OpOpenMailbox, err)
+	}
+	if data.UIDValidity == 0 {
+		return "", s.fail(mail.OpOpenMailbox, errors.New("server gives no UIDVALIDITY, so its UIDs mean nothing beyond one session"))
+	}
+	s.box = mail.Box{Account: s.c.Account(), Validity: data.UIDValidity}
+	s.messages = data.NumMessages
+	return fmt.Sprintf("%s: %d messages, UIDVALIDITY %d", s.c.Mailbox, data.NumMessages, data.UIDValidity), nil
+}
+
+// Box implements poll.Session.
+func (s *imapSession) Box() (mail.Box, int) { return s.box, int(s.messages) }
+
+// fail makes an Error out of what the library says.
+func (s *imapSession) fail(op string, err error) error {
+	var status *imap.Error
+	if errors.As(err, &status) {
+		err = &refusal{code: strings.ToUpper(string(status.Code)), text: status.Text}
+	}
+	return s.failure(op, err)
+}
+
+// Fetch implements poll.Session.
+func (s *imapSession) Fetch(ctx context.Context, refs []mail.Ref, each func(mail.Message) error) error {
+	defer s.conn.begin(ctx, replyBudget)()
+	for _, ref := range refs {
+		s.conn.allow(replyBudget / 16)
+		if err := s.fetch(ref, each); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// errNotThere is a FETCH that the server says went well, without the message.
+var errNotThere = errors.New("server answers OK without the message: it may be gone")
+
+// fetch fetches one message with BODY.PEEK[], which leaves its flags alone.
+// Only what is needed is asked for: every further item is one more that a
+// server can get wrong.
+func (s *imapSession) fetch(ref mail.Ref, each func(mail.Message) error) error {
+	cmd := s.client.Fetch(imap.UIDSetNum(imap.UID(ref.UID)), &imap.FetchOptions{
+		UID:         true,
+		RFC822Size:  true,
+		BodySection: []*imap.FetchItemBodySection{{Peek: true}},
+	})
+	given := false
+	for data := cmd.Next(); data != nil; data = cmd.Next() {
+		m := mail.Message{Ref: ref}
+		for item := data.Next(); item != nil; item = data.Next() {
+			switch item := item.(type) {
+			case imapclient.FetchItemDataUID:
+				m.UID = uint32(item.UID)
+			case imapclient.FetchItemDataRFC822Size:
+				m.Size = item.Size
+			case imapclient.FetchItemDataBodySection:
+				// A server may mention other messages at any time; one that
+				// sends another one's body, or a second one, is broken.
+				if item.Literal == nil || m.UID != ref.UID || given {
+					s.broken = true
+					return s.fail(mail.OpFetch, fmt.Errorf("server answers the request for message %d with something else", ref.UID))
+				}
+				body := &literal{s: s, r: item.Literal, size: item.Literal.Size()}
+				m.Body, given = body, true
+				err := each(m)
+				if body.left() {
+					// The library would drain the rest, however large it is:
+					// the session ends here.
+					s.broken = true
+					if err == nil {
+						err = s.fail(mail.OpFetch, io.ErrUnexpectedEOF)
+					}
+				}
+				if err != nil {
+					return err
+				}
+			}
+		}
+	}
+	err := cmd.Close()
+	switch {
+	case err == nil && given:
+		return nil
+	case err == nil:
+		err = s.fail(mail.OpFetch, errNotThere)
+	default:
+		err = s.fail(mail.OpFetch, err)
+	}
+	if given || s.conn.err() != nil {
+		return err
+	}
+	return each(mail.Message{Ref: ref, Err: err})
+}
+
+// literal is the body of a message on its way from the server.
+type literal struct {
+	s    *imapSession
+	r    io.Reader
+	size int64
+	read int64
+}
+
+// WriteTo implements io.WriterTo. The library ends a literal that was cut off
+// without an error, so what counts is whether all of it came.
+func (l *literal) WriteTo(w io.Writer) (int64, error) {
+	l.s.conn.allow(l.size + l.size/64) // and what TLS adds
+	n, err := io.Copy(w, io.TeeReader(l.r, (*tally)(&l.read)))
+	switch {
+	case err != nil && l.s.conn.err() == nil:
+		return n, err // the writer's
+	case err != nil || l.left():
+		return n, l.s.fail(mail.OpFetch, fmt.Errorf("message ends after %d of %d octets: %w", l.read, l.size, io.ErrUnexpectedEOF))
+	}
+	return n, nil
+}
+
+// left reports whether part of the literal was not read.
+func (l *literal) left() bool { return l.read < l.size }
+
+// tally counts the octets written to it.
+type tally int64
+
+func (t *tally) Write(p []byte) (int, error) {
+	*t += tally(len(p))
+	return len(p), nil
+}
+
+// Apply implements poll.Session.
+func (s *imapSession) Apply(refs []mail.Ref, d disposition.Disposition) {
+	set := s.applied[d]
+	for _, ref := range refs {
+		set.AddNum(imap.UID(ref.UID))
+	}
+	s.applied[d] = set
+}
+
+// Commit implements poll.Session. Flags are added, never replaced; what is
+// removed is exactly the messages that were applied.
+func (s *imapSession) Commit(ctx context.Context) (warning string, err error) {
+	defer s.conn.begin(ctx, replyBudget+16*int64(s.messages))()
+	for _, step := range []struct {
+		d    disposition.Disposition
+		flag imap.Flag
+	}{{disposition.Seen, imap.FlagSeen}, {disposition.Delete, imap.FlagDeleted}} {
+		uids := s.applied[step.d]
+		if len(uids) == 0 {
+			continue
+		}
+		err := s.client.Store(uids, &imap.StoreFlags{Op: imap.StoreFlagsAdd, Silent: true, Flags: []imap.Flag{step.flag}}, nil).Close()
+		if err != nil {
+			return warning, s.fail(mail.OpDispose, err)
+		}
+		if step.d == disposition.Delete {
+			if warning, err = s.expunge(uids); err != nil {
+				return warning, s.fail(mail.OpDispose, err)
+			}
+		}
+		delete(s.applied, step.d)
+	}
+	return warning, nil
+}
+
+// expunge removes messages that carry \Deleted. A server without UIDPLUS can
+// only remove all that carry it: it is asked to only when they are ours.
+func (s *imapSession) expunge(uids imap.UIDSet) (warning string, err error) {
+	if s.caps.Has(imap.CapUIDPlus) {
+		return "", s.client.UIDExpunge(uids).Close()
+	}
+	found, err := s.client.UIDSearch(&imap.SearchCriteria{Flag: []imap.Flag{imap.FlagDeleted}}, nil).Wait()
+	if err != nil {
+		return "", err
+	}
+	var ours mail.UIDSet
+	for _, r := range uids {
+		ours.Add(uint32(r.Start), uint32(r.Stop))
+	}
+	if others := rangesOf(found).Minus(ours).Len(); others > 0 {
+		return fmt.Sprintf("messages stay on the server, marked as deleted: it has no UIDPLUS, and %d other messages that are marked would be removed with them", others), nil
+	}
+	return "", s.client.Expunge().Close()
+}
+
+// Close implements poll.Session. LOGOUT leaves the mailbox without removing
+// anything from it, as CLOSE would.
+func (s *imapSession) Close() error {
+	if s.broken || s.conn.err() != nil {
+		s.abort()
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	defer s.conn.begin(ctx, replyBudget)()
+	err := s.client.Logout().Wait()
+	s.abort()
+	if err != nil {
+		return s.fail(mail.OpClose, err)
+	}
+	return nil
+}
+
+// abort drops the connection and waits for the library's goroutine. The wire
+// goes first: the library would wait for a literal that nobody reads.
+func (s *imapSession) abort() {
+	s.close()
+	s.client.Close()
+}

@@ -1,0 +1,282 @@
+package mailbox
+
+import (
+	"context"
+	"math"
+	"slices"
+
+	"github.com/emersion/go-imap/v2"
+
+	"mailpoller/internal/mail"
+)
+
+// Pick implements poll.Session. The server does the choosing. With ESEARCH it
+// names the first or last message alone, so that a pick costs the same
+// however large the mailbox is; without, it is asked for one stretch of the
+// mailbox after the other.
+func (s *imapSession) Pick(ctx context.Context, q mail.Query) ([]mail.Ref, error) {
+	// A server that has no ESEARCH may have to name every message.
+	defer s.conn.begin(ctx, replyBudget+16*int64(s.messages))()
+	var uids []uint32
+	var err error
+	if q.Only != nil {
+		uids, err = s.among(q)
+	} else {
+		uids, err = s.choose(q)
+	}
+	if err != nil || len(uids) == 0 {
+		return nil, err
+	}
+	refs := make([]mail.Ref, len(uids))
+	for i, uid := range uids {
+		refs[i] = mail.Ref{UID: uid}
+	}
+	if q.Sizes {
+		return s.sized(refs)
+	}
+	return refs, nil
+}
+
+// allUIDs is every UID there can be. It is spelled out because "n:*" matches
+// the last message also when its UID is below n.
+var allUIDs = mail.UIDRange{Lo: 1, Hi: math.MaxUint32}
+
+// maxRanges bounds the UID set in one command, in ranges: servers bound the
+// length of a line, some at 8 KiB, and a range takes at most 22 octets.
+const maxRanges = 300
+
+// The first stretch of a search holds this many UIDs or messages, and each
+// next one as many times more.
+const (
+	firstStretch  = 512
+	stretchGrowth = 8
+)
+
+// imapPick is one choice in progress.
+type imapPick struct {
+	*imapSession
+	query mail.Query
+	uids  []uint32
+}
+
+// choose finds the messages of a query that takes from the whole mailbox.
+func (s *imapSession) choose(q mail.Query) ([]uint32, error) {
+	messages := s.client.Mailbox().NumMessages
+	if messages == 0 {
+		return nil, nil
+	}
+	allowed := mail.UIDSet{allUIDs}
+	for _, set := range q.Exclude {
+		allowed = allowed.Minus(set.UIDs)
+	}
+	if q.After != nil {
+		behind := mail.UIDRange{Lo: q.After.UID, Hi: math.MaxUint32}
+		if !q.Pull.Newest {
+			behind = mail.UIDRange{Lo: 1, Hi: q.After.UID}
+		}
+		allowed = allowed.Minus(mail.UIDSet{behind})
+	}
+	p := &imapPick{imapSession: s, query: q}
+	var err error
+	if s.caps.Has(imap.CapESearch) {
+		err = p.byExtremes(allowed)
+	} else {
+		err = p.bySequence(allowed, messages)
+	}
+	return p.uids, err
+}
+
+// full reports whether the pick has all that was asked for.
+func (p *imapPick) full() bool { return p.query.Limit > 0 && len(p.uids) >= p.query.Limit }
+
+// take adds messages in the order of the pull.
+func (p *imapPick) take(found mail.UIDSet) {
+	if p.query.Pull.Newest {
+		for _, r := range slices.Backward(found) {
+			for uid := uint64(r.Hi); uid >= uint64(r.Lo) && !p.full(); uid-- {
+				p.uids = append(p.uids, uint32(uid))
+			}
+		}
+		return
+	}
+	for _, r := range found {
+		for uid := uint64(r.Lo); uid <= uint64(r.Hi) && !p.full(); uid++ {
+			p.uids = append(p.uids, uint32(uid))
+		}
+	}
+}
+
+// search asks the server which messages of a set match the query.
+func (p *imapPick) search(within mail.UIDSet, seq imap.SeqSet, options *imap.SearchOptions) (*imap.SearchData, mail.UIDSet, error) {
+	criteria := &imap.SearchCriteria{NotFlag: []imap.Flag{imap.FlagDeleted}}
+	if len(within) <= maxRanges && !slices.Equal(within, mail.UIDSet{allUIDs}) {
+		criteria.UID = []imap.UIDSet{uidSet(within)}
+	}
+	if seq != nil {
+		criteria.SeqNum = []imap.SeqSet{seq}
+	}
+	if p.query.Pull.Unread && p.query.Only == nil {
+		criteria.NotFlag = append(criteria.NotFlag, imap.FlagSeen)
+	}
+	data, err := p.client.UIDSearch(criteria, options).Wait()
+	if err != nil {
+		return nil, nil, p.fail(mail.OpPick, err)
+	}
+	return data, within.And(rangesOf(data)), nil
+}
+
+// byExtremes lets the server name the first or the last match, and where more
+// than one is wanted, how many there are and what lies around it.
+func (p *imapPick) byExtremes(allowed mail.UIDSet) error {
+	for len(allowed) > 0 && !p.full() {
+		var chunk mail.UIDSet
+		if n := min(len(allowed), maxRanges); p.query.Pull.Newest {
+			chunk, allowed = allowed[len(allowed)-n:], allowed[:len(allowed)-n]
+		} else {
+			chunk, allowed = allowed[:n], allowed[n:]
+		}
+		one := p.query.Limit == 1
+		data, found, err := p.search(chunk, nil, &imap.SearchOptions{
+			ReturnMin:   !one || !p.query.Pull.Newest,
+			ReturnMax:   !one || p.query.Pull.Newest,
+			ReturnCount: !one,
+		})
+		switch {
+		case err != nil:
+			return err
+		case len(found) == 0:
+			continue
+		case one, data.Count > 0 && int(data.Count) == found.Len():
+			p.take(found)
+		default:
+			span := mail.UIDSet{{Lo: found[0].Lo, Hi: found[len(found)-1].Hi}}
+			if err := p.byStretches(chunk.And(span)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// byStretches has the matches in a set listed, from the end where the pull
+// begins, in stretches that grow: what is listed is bounded by what is taken,
+// not by the mailbox.
+func (p *imapPick) byStretches(set mail.UIDSet) error {
+	for width := uint64(firstStretch); len(set) > 0 && !p.full(); width *= stretchGrowth {
+		lo, hi := uint64(set[0].Lo), uint64(set[len(set)-1].Hi)
+		if p.query.Pull.Newest {
+			lo = max(lo, hi-min(hi, width-1))
+		} else {
+			hi = min(hi, lo+width-1)
+		}
+		stretch := mail.UIDSet{{Lo: uint32(lo), Hi: uint32(hi)}}
+		_, found, err := p.search(set.And(stretch), nil, &imap.SearchOptions{ReturnAll: true})
+		if err != nil {
+			return err
+		}
+		p.take(found)
+		set = set.Minus(stretch)
+	}
+	return nil
+}
+
+// bySequence searches without ESEARCH, by message numbers: they leave no gaps,
+// so that a stretch bounds the answer.
+func (p *imapPick) bySequence(allowed mail.UIDSet, messages uint32) error {
+	lo, hi := uint32(1), messages
+	for width := uint32(firstStretch); lo <= hi && !p.full(); width *= stretchGrowth {
+		var seq imap.SeqSet
+		switch {
+		case hi-lo < width && lo == 1 && hi == messages:
+			lo = hi + 1 // all of it at once
+		case hi-lo < width:
+			seq.AddRange(lo, hi)
+			lo = hi + 1
+		case p.query.Pull.Newest:
+			seq.AddRange(hi-width+1, hi)
+			hi -= width
+		default:
+			seq.AddRange(lo, lo+width-1)
+			lo += width
+		}
+		_, found, err := p.search(allowed, seq, nil)
+		if err != nil {
+			return err
+		}
+		p.take(found)
+	}
+	return nil
+}
+
+// among finds which messages of a set the server still holds.
+func (s *imapSession) among(q mail.Query) ([]uint32, error) {
+	p := &imapPick{imapSession: s, query: q}
+	var options *imap.SearchOptions
+	if s.caps.Has(imap.CapESearch) {
+		options = &imap.SearchOptions{ReturnAll: true}
+	}
+	for chunk := range slices.Chunk(q.Only.UIDs, maxRanges) {
+		_, found, err := p.search(chunk, nil, options)
+		if err != nil {
+			return nil, err
+		}
+		p.take(found)
+	}
+	return p.uids, nil
+}
+
+// sized asks for the size of messages. Those that are gone by now are left
+// out.
+func (s *imapSession) sized(refs []mail.Ref) ([]mail.Ref, error) {
+	sizes := make(map[uint32]int64, len(refs))
+	for chunk := range slices.Chunk(refs, maxRanges) {
+		var set imap.UIDSet
+		for _, ref := range chunk {
+			set.AddNum(imap.UID(ref.UID))
+		}
+		messages, err := s.client.Fetch(set, &imap.FetchOptions{UID: true, RFC822Size: true}).Collect()
+		if err != nil {
+			return nil, s.fail(mail.OpPick, err)
+		}
+		for _, m := range messages {
+			sizes[uint32(m.UID)] = m.RFC822Size
+		}
+	}
+	present := refs[:0]
+	for _, ref := range refs {
+		if size, ok := sizes[ref.UID]; ok {
+			ref.Size = size
+			present = append(present, ref)
+		}
+	}
+	return present, nil
+}
+
+// rangesOf is what a search found. A server that does not know RETURN answers
+// with a plain list. The library's own expansion of ranges is not used: it
+// would write down every number that a server can name.
+func rangesOf(data *imap.SearchData) mail.UIDSet {
+	var found mail.UIDSet
+	if all, ok := data.All.(imap.UIDSet); ok {
+		for _, r := range all {
+			if r.Start != 0 && r.Stop != 0 {
+				found.Add(uint32(r.Start), uint32(r.Stop))
+			}
+		}
+	}
+	for _, uid := range []uint32{data.Min, data.Max} {
+		if uid != 0 {
+			found.Add(uid, uid)
+		}
+	}
+	return found
+}
+
+// uidSet is a set in the library's form.
+func uidSet(set mail.UIDSet) imap.UIDSet {
+	s := make(imap.UIDSet, len(set))
+	for i, r := range set {
+		s[i] = imap.UIDRange{Start: imap.UID(r.Lo), Stop: imap.UID(r.Hi)}
+	}
+	return s
+}

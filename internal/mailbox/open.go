@@ -1,0 +1,256 @@
+// Package mailbox opens the mailbox of a connection, over IMAP or POP3, and
+// shows both behind one face: pick, fetch, apply, commit.
+//
+// The protocol libraries are used for what they do well; what they do not do
+// stands here: bounds on time and size (conn.go), the upgrade to TLS, and a
+// message that is streamed, whole, octet for octet.
+package mailbox
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http/httptrace"
+	"time"
+
+	"go.uber.org/zap"
+
+	"mailpoller/internal/disposition"
+	"mailpoller/internal/mail"
+)
+
+// Session is an open mailbox; see poll.Session for what its methods promise.
+type Session interface {
+	Box() (box mail.Box, messages int)
+	Pick(ctx context.Context, q mail.Query) ([]mail.Ref, error)
+	Fetch(ctx context.Context, refs []mail.Ref, each func(mail.Message) error) error
+	Apply(refs []mail.Ref, d disposition.Disposition)
+	Commit(ctx context.Context) (warning string, err error)
+	Close() error
+}
+
+// Secrets says what the secret behind a source is.
+type Secrets interface {
+	Get(ctx context.Context, src mail.SecretSource) (mail.Secret, error)
+	// Forget makes the next Get read the source again.
+	Forget(src mail.SecretSource)
+}
+
+// Opener opens mailboxes. It may be used by many goroutines.
+type Opener struct {
+	Secrets Secrets
+	Dial    func(ctx context.Context, network, addr string) (net.Conn, error) // nil means a plain net.Dialer
+	Log     *zap.Logger
+}
+
+// Open resolves, connects, secures, authenticates and opens the mailbox of c.
+// Each step that ends is reported to the context's trace. An error is a
+// *mail.Error; nothing is left open then. The context bounds Open alone, not
+// the session.
+func (o *Opener) Open(ctx context.Context, c *mail.Connection) (Session, error) {
+	secret, err := o.Secrets.Get(ctx, c.Password)
+	if err != nil {
+		return nil, mail.AsError(err, mail.OpSecret, mail.KindConfig)
+	}
+	w := &wire{c: c, secret: secret, secrets: spellings(c.Username, secret), trace: mail.TraceOf(ctx), log: o.Log}
+	session, err := w.open(ctx, o.Dial)
+	if err != nil {
+		w.close()
+		var e *mail.Error
+		if errors.As(err, &e) && e.Kind == mail.KindAuth {
+			o.Secrets.Forget(c.Password)
+		}
+		return nil, err
+	}
+	return session, nil
+}
+
+// wire is a session before it has a mailbox: what both protocols share.
+type wire struct {
+	c       *mail.Connection
+	secret  mail.Secret
+	secrets []string // spellings of the secret, never to be shown
+	trace   *mail.Trace
+	log     *zap.Logger
+
+	conn *conn         // limits
+	top  net.Conn      // conn, or TLS over it
+	r    *bufio.Reader // reads top
+	tls  bool
+	lf   bool // the last line read ended in a bare LF
+}
+
+// replyBudget is how many octets a server may send in answer to a call that
+// brings neither a message nor a listing.
+const replyBudget = 1 << 20
+
+// readBuffer is how much of what a server sends is read at once, in octets.
+const readBuffer = 32 << 10
+
+// closeTimeout is how long a server may take to say goodbye.
+const closeTimeout = 5 * time.Second
+
+// maxLine bounds a line of a greeting or reply, in octets. RFC 2449 says 512
+// for POP3, RFC 9051 leaves IMAP open; capabilities fill a few hundred.
+const maxLine = 8 << 10
+
+func (w *wire) open(ctx context.Context, dial func(context.Context, string, string) (net.Conn, error)) (Session, error) {
+	if err := w.dial(ctx, dial); err != nil {
+		return nil, err
+	}
+	defer w.conn.begin(ctx, replyBudget)()
+	if w.c.Security == mail.SSLTLS {
+		if err := w.startTLS(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if w.c.Store == mail.POP3 {
+		return w.openPOP3(ctx)
+	}
+	return w.openIMAP(ctx)
+}
+
+// step runs one step of opening and reports it.
+func (w *wire) step(name string, run func() (detail string, err error)) error {
+	start := time.Now()
+	detail, err := run()
+	if w.trace.Step != nil {
+		w.trace.Step(mail.Step{Name: name, Duration: time.Since(start), Detail: w.clean(detail), Err: err})
+	}
+	return err
+}
+
+// dial resolves the host and connects to the first of its addresses that
+// answers. The dialer does both; the steps are told apart by its trace.
+func (w *wire) dial(ctx context.Context, dial func(context.Context, string, string) (net.Conn, error)) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, w.c.Timeout, fmt.Errorf("%w for %v", errSilent, w.c.Timeout))
+	defer cancel()
+	if dial == nil {
+		dial = (&net.Dialer{}).DialContext
+	}
+	start := time.Now()
+	report := func(name, detail string, err error) error {
+		if w.trace.Step != nil {
+			w.trace.Step(mail.Step{Name: name, Duration: time.Since(start), Detail: detail, Err: err})
+		}
+		start = time.Now()
+		return err
+	}
+	c, err := dial(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		DNSDone: func(info httptrace.DNSDoneInfo) {
+			if info.Err == nil {
+				_ = report(mail.OpResolve, fmt.Sprint(info.Addrs), nil)
+			}
+		},
+	}), "tcp", w.c.Addr())
+	var name *net.DNSError
+	switch {
+	case err == nil:
+		w.conn = newConn(c, w.c.Timeout)
+		w.top, w.r = w.conn, bufio.NewReaderSize(w.conn, readBuffer)
+		return report(mail.OpConnect, c.RemoteAddr().String(), nil)
+	case errors.As(err, &name) && ctx.Err() == nil:
+		return report(mail.OpResolve, "", &mail.Error{
+			Op: mail.OpResolve, Kind: mail.KindNetwork, Err: name,
+			Hint: "check host:, and the name servers of this machine",
+		})
+	}
+	return report(mail.OpConnect, "", connectFailure(ctx, err))
+}
+
+func connectFailure(ctx context.Context, err error) error {
+	var timeout net.Error
+	switch {
+	case ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled):
+		return mail.AsError(context.Canceled, mail.OpConnect, mail.KindCanceled)
+	case ctx.Err() != nil || errors.As(err, &timeout) && timeout.Timeout():
+		return &mail.Error{
+			Op: mail.OpConnect, Kind: mail.KindTimeout, Err: err,
+			Hint: "no answer: check host: and port:, and whether a firewall is in between",
+		}
+	}
+	return &mail.Error{
+		Op: mail.OpConnect, Kind: mail.KindNetwork, Err: err,
+		Hint: "check host: and port:, and whether the server is running",
+	}
+}
+
+// startTLS puts TLS under the session. Octets that came ahead of it were
+// injected by somebody, who would have them taken for the server's
+// (CVE-2011-0411): they end the session.
+func (w *wire) startTLS(ctx context.Context) error {
+	return w.step(mail.OpTLS, func() (string, error) {
+		if n := w.r.Buffered(); n > 0 {
+			return "", &mail.Error{
+				Op: mail.OpTLS, Kind: mail.KindTLS, Err: fmt.Errorf("server sent %d octets in clear text ahead of the handshake", n),
+				Hint: "somebody may be tampering with the connection: use connection_security: SSL_TLS",
+			}
+		}
+		t := tls.Client(w.conn, w.c.TLS.Config(w.c.Host))
+		if err := t.HandshakeContext(ctx); err != nil {
+			return "", w.tlsFailure(err)
+		}
+		w.top, w.tls = t, true
+		w.r.Reset(t)
+		state := t.ConnectionState()
+		return fmt.Sprintf("%s, %s", tls.VersionName(state.Version), tls.CipherSuiteName(state.CipherSuite)), nil
+	})
+}
+
+// line reads one line, without its end.
+func (w *wire) line() (string, error) {
+	var line []byte
+	for {
+		part, err := w.r.ReadSlice('\n')
+		line = append(line, part...)
+		switch {
+		case err == nil:
+			w.lf = !bytes.HasSuffix(line, []byte("\r\n"))
+			return string(bytes.TrimRight(line, "\r\n")), nil
+		case !errors.Is(err, bufio.ErrBufferFull):
+			return "", err
+		case len(line) > maxLine:
+			return "", errTooMuch
+		}
+	}
+}
+
+// greeting reads the first line a server says and hands it to check.
+func (w *wire) greeting(check func(line string) error) (string, error) {
+	var line string
+	err := w.step(mail.OpGreeting, func() (detail string, err error) {
+		if line, err = w.line(); err == nil {
+			err = check(line)
+		}
+		var known *mail.Error
+		if err != nil && !errors.As(err, &known) {
+			err = w.failure(mail.OpGreeting, err)
+			if errors.As(err, &known) && known.Hint == "" {
+				known.Hint = "see what listens on this port; a TLS port needs connection_security: SSL_TLS"
+			}
+		}
+		return line, err
+	})
+	return line, err
+}
+
+// noSTARTTLS is the error of a server that does not do what
+// connection_security: STARTTLS asks for.
+func noSTARTTLS(cause error) *mail.Error {
+	return &mail.Error{
+		Op: mail.OpTLS, Kind: mail.KindTLS, Err: fmt.Errorf("server does not offer STARTTLS: %w", cause),
+		Hint: "use connection_security: SSL_TLS with the port for TLS; nothing was sent in clear text",
+	}
+}
+
+// close drops the wire without a word to the server.
+func (w *wire) close() error {
+	if w.conn == nil {
+		return nil
+	}
+	return w.conn.Conn.Close()
+}

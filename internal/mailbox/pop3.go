@@ -1,0 +1,346 @@
+package mailbox
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/emersion/go-sasl"
+	"github.com/knadh/go-pop3"
+
+	"mailpoller/internal/disposition"
+	"mailpoller/internal/mail"
+)
+
+// pop3Session is a mailbox opened over POP3. The server holds it locked and
+// unchanged until QUIT.
+type pop3Session struct {
+	*wire
+	pop     *pop3.Conn
+	replies *statusConn
+	caps    map[string]string // by upper-case name; nil when the server has no CAPA
+	count   int               // messages
+	ids     []string          // by message number less one; nil until listed; empty where the server lists none
+	sizes   []int64           // likewise
+	applied []int             // message numbers to delete
+	done    bool              // QUIT was sent, or must not be
+}
+
+// maxMessages bounds how many messages a mailbox may say it holds.
+const maxMessages = 10_000_000
+
+// listBudget is how many octets a line of a listing may fill.
+const listBudget = 128
+
+// dialed is a Dialer that hands out a connection that exists already.
+type dialed struct{ net.Conn }
+
+func (d dialed) Dial(string, string) (net.Conn, error) { return d.Conn, nil }
+
+// openPOP3 speaks POP3 up to an open mailbox.
+func (w *wire) openPOP3(ctx context.Context) (Session, error) {
+	line, err := w.greeting(pop3Greeting)
+	if err != nil {
+		return nil, err
+	}
+	s := &pop3Session{wire: w, replies: &statusConn{wire: w, rest: strings.TrimSpace("+OK "+line[len("+OK"):]) + "\r\n"}}
+	if s.pop, err = pop3.New(pop3.Opt{Dialer: dialed{&pop3Conn{w.conn, s.replies}}}).NewConn(); err != nil {
+		return nil, s.fail(mail.OpGreeting, err)
+	}
+	if w.c.Security == mail.StartTLS {
+		if err := s.stls(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if err := w.step(mail.OpAuthenticate, s.authenticate); err != nil {
+		return nil, err
+	}
+	if err := w.step(mail.OpOpenMailbox, s.open); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// pop3Conn is the connection in go-pop3's hands: it reads status lines and
+// writes to whatever the wire is by then.
+type pop3Conn struct {
+	net.Conn
+	replies *statusConn
+}
+
+func (c *pop3Conn) Read(p []byte) (int, error)  { return c.replies.Read(p) }
+func (c *pop3Conn) Write(p []byte) (int, error) { return c.replies.top.Write(p) }
+
+// pop3Greeting checks the first line of a server (RFC 1939, section 4).
+func pop3Greeting(line string) error {
+	switch first := strings.ToUpper(line); {
+	case first == "+OK", strings.HasPrefix(first, "+OK "):
+		return nil
+	case strings.HasPrefix(first, "-ERR"):
+		return pop3Refusal(strings.TrimSpace(line[len("-ERR"):]))
+	}
+	return fmt.Errorf("this is no POP3 server: it says %q", line)
+}
+
+// stls upgrades the wire (RFC 2595, section 4). Nothing else is sent before
+// TLS.
+func (s *pop3Session) stls(ctx context.Context) error {
+	if _, err := s.do("STLS"); err != nil {
+		if isRefusal(err) {
+			return s.cleaned(noSTARTTLS(err))
+		}
+		return s.fail(mail.OpTLS, err)
+	}
+	return s.startTLS(ctx)
+}
+
+// do sends a command that is answered by a status line and returns its text. A
+// -ERR is a *refusal.
+func (s *pop3Session) do(command string, args ...any) (string, error) {
+	text, err := s.pop.Cmd(command, false, args...)
+	if err != nil {
+		if s.replies.err == nil && s.conn.err() == nil {
+			return "", pop3Refusal(err.Error())
+		}
+		return "", errors.Join(s.replies.err, err)
+	}
+	return text.String(), nil
+}
+
+// fail makes an Error out of what went wrong.
+func (s *pop3Session) fail(op string, err error) error {
+	if s.replies.err != nil {
+		err = s.replies.err
+	}
+	return s.failure(op, err)
+}
+
+// authenticate logs in with what the server offers and the configuration
+// allows.
+func (s *pop3Session) authenticate() (string, error) {
+	if err := s.capa(); err != nil {
+		return "", s.fail(mail.OpAuthenticate, err)
+	}
+	user, secret := s.c.Username, s.secret.Reveal()
+	if strings.ContainsAny(user+secret, "\r\n\x00") {
+		return "", &mail.Error{
+			Op: mail.OpAuthenticate, Kind: mail.KindConfig, Err: errors.New("user name or password holds a line break or a NUL"),
+			Hint: "POP3 cannot transmit it",
+		}
+	}
+	method := s.method()
+	var err error
+	switch method {
+	case mail.AuthPlain:
+		err = s.sasl(sasl.NewPlainClient("", user, secret))
+	case mail.AuthLogin:
+		err = s.sasl(sasl.NewLoginClient(user, secret))
+	default:
+		if _, err = s.do("USER", user); err == nil {
+			_, err = s.do("PASS", secret)
+		}
+	}
+	if err != nil {
+		return "", s.fail(mail.OpAuthenticate, err)
+	}
+	return string(method), nil
+}
+
+// userPass is the method that POP3 has of its own.
+const userPass mail.AuthMethod = "USER/PASS"
+
+// method chooses how to log in. A server without CAPA knows USER and PASS.
+func (s *pop3Session) method() mail.AuthMethod {
+	offered := strings.Fields(strings.ToUpper(s.caps["SASL"]))
+	_, user := s.caps["USER"]
+	if s.c.Auth == mail.AuthAuto && (user || s.caps == nil || !slices.Contains(offered, "PLAIN")) {
+		return userPass
+	}
+	if s.c.Auth == mail.AuthLogin && !slices.Contains(offered, "LOGIN") {
+		return userPass
+	}
+	if s.c.Auth == mail.AuthAuto {
+		return mail.AuthPlain
+	}
+	return s.c.Auth
+}
+
+// capa asks what the server is capable of (RFC 2449). A server that does not
+// know the command has no capabilities.
+func (s *pop3Session) capa() error {
+	if _, err := s.do("CAPA"); err != nil {
+		if isRefusal(err) {
+			return nil
+		}
+		return err
+	}
+	s.caps = make(map[string]string)
+	return s.lines(func(line string) error {
+		name, args, _ := strings.Cut(line, " ")
+		s.caps[strings.ToUpper(name)] = args
+		return nil
+	})
+}
+
+// sasl runs AUTH (RFC 5034).
+func (s *pop3Session) sasl(client sasl.Client) error {
+	name, response, err := client.Start()
+	if err != nil {
+		return err
+	}
+	line := "AUTH " + name
+	for {
+		if err := s.pop.Send(line); err != nil {
+			return err
+		}
+		answer, err := s.line()
+		if err != nil {
+			return err
+		}
+		word, text, _ := strings.Cut(answer, " ")
+		switch strings.ToUpper(word) {
+		case "+OK":
+			return nil
+		case "-ERR":
+			return pop3Refusal(text)
+		case "+":
+		default:
+			return fmt.Errorf("this is no answer of a POP3 server: %q", answer)
+		}
+		if response == nil { // the initial response was given, or there is none
+			challenge, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))
+			if err != nil {
+				return fmt.Errorf("decode challenge: %w", err)
+			}
+			if response, err = client.Next(challenge); err != nil {
+				return err
+			}
+		}
+		line, response = base64.StdEncoding.EncodeToString(response), nil
+	}
+}
+
+// open asks how many messages there are.
+func (s *pop3Session) open() (string, error) {
+	text, err := s.do("STAT")
+	if err != nil {
+		return "", s.fail(mail.OpOpenMailbox, err)
+	}
+	fields := strings.Fields(text)
+	if len(fields) > 0 {
+		s.count, err = strconv.Atoi(fields[0])
+	}
+	if len(fields) == 0 || err != nil || s.count < 0 || s.count > maxMessages {
+		return "", s.fail(mail.OpOpenMailbox, fmt.Errorf("server gives no number of messages: %q", text))
+	}
+	return fmt.Sprintf("%d messages", s.count), nil
+}
+
+// Box implements poll.Session.
+func (s *pop3Session) Box() (mail.Box, int) { return mail.Box{Account: s.c.Account()}, s.count }
+
+// Fetch implements poll.Session.
+func (s *pop3Session) Fetch(ctx context.Context, refs []mail.Ref, each func(mail.Message) error) error {
+	defer s.conn.begin(ctx, replyBudget)()
+	for _, ref := range refs {
+		s.conn.allow(replyBudget / 16)
+		m := mail.Message{Ref: ref}
+		_, err := s.do("RETR", ref.Num)
+		switch {
+		case isRefusal(err):
+			m.Err = s.fail(mail.OpFetch, err)
+		case err != nil:
+			return s.fail(mail.OpFetch, err)
+		}
+		b := &retrieved{s: s, size: ref.Size}
+		if m.Err == nil {
+			m.Body = b
+		}
+		if err := each(m); err != nil {
+			s.done = s.done || m.Body != nil && !b.whole // out of step: no QUIT
+			return err
+		}
+		if m.Body != nil && !b.whole {
+			s.done = true
+			return s.fail(mail.OpFetch, io.ErrUnexpectedEOF)
+		}
+	}
+	return nil
+}
+
+// retrieved is the body of a message on its way from the server.
+type retrieved struct {
+	s     *pop3Session
+	size  int64 // as LIST announced it
+	whole bool  // read to its end: the session is in step
+}
+
+// WriteTo implements io.WriterTo.
+func (b *retrieved) WriteTo(w io.Writer) (int64, error) {
+	// Dots that were added, and line ends that the size may not count.
+	b.s.conn.allow(2 * b.size)
+	n, err := body(b.s.r, w, b.s.lf)
+	switch {
+	case err != nil && b.s.conn.err() == nil && !errors.Is(err, io.ErrUnexpectedEOF):
+		return n, err // the writer's
+	case err != nil:
+		return n, b.s.fail(mail.OpFetch, err)
+	}
+	b.whole = true
+	if n < b.size {
+		return n, &mail.Error{
+			Op: mail.OpFetch, Kind: mail.KindProtocol,
+			Err: fmt.Errorf("server announced %d octets and sent %d", b.size, n),
+		}
+	}
+	return n, nil
+}
+
+// Apply implements poll.Session. Only DELETE means something to POP3.
+func (s *pop3Session) Apply(refs []mail.Ref, d disposition.Disposition) {
+	if d == disposition.Delete {
+		for _, ref := range refs {
+			s.applied = append(s.applied, ref.Num)
+		}
+	}
+}
+
+// Commit implements poll.Session. A deletion counts only when QUIT was
+// answered +OK (RFC 1939, section 6).
+func (s *pop3Session) Commit(ctx context.Context) (warning string, err error) {
+	defer s.conn.begin(ctx, replyBudget)()
+	s.done = true
+	for _, num := range s.applied {
+		s.conn.allow(maxLine)
+		if _, err := s.do("DELE", num); err != nil {
+			return "", s.fail(mail.OpDispose, err)
+		}
+	}
+	if _, err := s.do("QUIT"); err != nil {
+		return "", s.fail(mail.OpDispose, err)
+	}
+	s.applied = nil
+	return "", nil
+}
+
+// Close implements poll.Session. A session in which messages were marked for
+// deletion, but not committed, is dropped: the server then keeps them.
+func (s *pop3Session) Close() error {
+	defer s.close()
+	if s.done || s.conn.err() != nil || s.replies.err != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	defer s.conn.begin(ctx, replyBudget)()
+	if _, err := s.do("QUIT"); err != nil {
+		return s.fail(mail.OpClose, err)
+	}
+	return nil
+}

@@ -1,0 +1,406 @@
+package poll
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+
+	"go.uber.org/zap"
+
+	"mailpoller/internal/disposition"
+	"mailpoller/internal/mail"
+)
+
+// A batch is what is fetched before it is recorded, published and disposed of
+// together.
+const (
+	batchMessages = 64
+	batchOctets   = 16 << 20
+)
+
+// errStopping ends a Fetch between two messages.
+var errStopping = errors.New("stopping")
+
+// drain takes messages, batch by batch, until enough are taken or there are
+// no more.
+func (p *pass) drain(ctx, hard context.Context) error {
+	query := mail.Query{
+		Pull:  p.c.Pull,
+		Sizes: p.c.MaxMessageSize > 0 || p.c.MaxMessages != 1 || p.dry,
+	}
+	for {
+		query.Limit = batchMessages
+		if p.c.MaxMessages > 0 {
+			query.Limit = min(batchMessages, p.c.MaxMessages-p.result.Messages-p.standing)
+		}
+		if query.Limit <= 0 {
+			return nil
+		}
+		query.Exclude = []mail.Set{p.skip, p.passedOver()}
+		refs, err := p.session.Pick(ctx, query) // 5
+		if err != nil || len(refs) == 0 {
+			return err
+		}
+		refs = bounded(refs)
+		query.After = &refs[len(refs)-1]
+		if err := p.batch(ctx, hard, refs); err != nil {
+			return err
+		}
+	}
+}
+
+// passedOver is the saved messages that a pick need not see: all of them when
+// it takes unread ones alone, and those that it would leave as they are when
+// it takes the whole mailbox. Where a pick takes a given number, saved ones
+// count.
+func (p *pass) passedOver() mail.Set {
+	switch {
+	case p.c.Pull.Unread:
+		return p.ledger.Saved
+	case p.c.MaxMessages > 0 || p.c.Dispose == disposition.Delete:
+		return mail.Set{}
+	case p.c.Dispose == disposition.Seen:
+		p.standing = p.ledger.Seen.Len()
+		return p.ledger.Seen
+	}
+	p.standing = p.ledger.Saved.Len()
+	return p.ledger.Saved
+}
+
+// bounded is the beginning of refs that fits into a batch, at least one.
+func bounded(refs []mail.Ref) []mail.Ref {
+	var octets int64
+	for i, r := range refs {
+		if octets += r.Size; octets > batchOctets && i > 0 {
+			return refs[:i]
+		}
+	}
+	return refs
+}
+
+// batch takes the messages of refs: fetches what is new, and puts the
+// disposition in force for all of them.
+func (p *pass) batch(ctx, hard context.Context, refs []mail.Ref) error {
+	var fresh, again []mail.Ref
+	for _, ref := range refs {
+		switch {
+		case p.tooLarge(ref):
+			p.setTooLarge(ref)
+		case !p.ledger.Saved.Has(ref):
+			fresh = append(fresh, ref)
+		case p.c.Dispose.Satisfied(p.inForce(ref)):
+			p.standing++
+		default:
+			again = append(again, ref)
+		}
+	}
+	if p.dry {
+		p.plan(fresh)
+		return nil
+	}
+	if err := p.dispose(hard, again); err != nil {
+		return err
+	}
+	if len(fresh) == 0 {
+		return nil
+	}
+	entries, fetchErr := p.fetch(ctx, hard, fresh)
+	saved, err := p.record(hard, entries)
+	if err != nil {
+		return err
+	}
+	if fetchErr != nil && !errors.Is(fetchErr, errStopping) {
+		return fetchErr // the session is gone; a new one finishes what is pending
+	}
+	if err := p.dispose(hard, saved); err != nil {
+		return err
+	}
+	if fetchErr != nil {
+		if err := p.commit(hard); err != nil {
+			return err
+		}
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// plan puts messages into the result of a dry run as if they had been saved.
+func (p *pass) plan(refs []mail.Ref) {
+	for _, ref := range refs {
+		p.result.Messages++
+		p.result.Bytes += ref.Size
+		p.result.Files = append(p.result.Files, p.Folder.Path(p.c, p.box, ref))
+	}
+}
+
+// inForce is the disposition that is in force for a saved message.
+func (p *pass) inForce(ref mail.Ref) disposition.Disposition {
+	if p.ledger.Seen.Has(ref) {
+		return disposition.Seen
+	}
+	return disposition.Keep
+}
+
+func (p *pass) tooLarge(ref mail.Ref) bool {
+	return p.c.MaxMessageSize > 0 && ref.Size > p.c.MaxMessageSize
+}
+
+// setTooLarge notes a message that will not be fetched, and says so once.
+func (p *pass) setTooLarge(ref mail.Ref) {
+	p.skip.Add(ref)
+	p.result.Aside++
+	if slices.ContainsFunc(p.ledger.Faults, func(f mail.Fault) bool { return f.TooLarge && f.ID() == ref.ID() }) {
+		return
+	}
+	reason := fmt.Sprintf("%d octets are more than max_message_size of %d", ref.Size, p.c.MaxMessageSize)
+	p.faults[ref.ID()] = mail.Fault{Ref: ref, TooLarge: true, Reason: reason}
+	p.log.Warn("message left alone", zap.String("uid", ref.ID()), zap.String("reason", reason))
+}
+
+// fetch writes messages into the folder, under temporary names (6). What it
+// returns is whole, also beside an error.
+func (p *pass) fetch(ctx, hard context.Context, refs []mail.Ref) ([]mail.Entry, error) {
+	var entries []mail.Entry
+	var failed error // in our own hands, not in the session's
+	asked := 0
+	err := p.session.Fetch(hard, refs, func(m mail.Message) error {
+		asked++
+		if m.Err != nil {
+			p.fail(m.Ref, m.Err)
+		} else {
+			var entry mail.Entry
+			if entry, failed = p.take(hard, m); failed != nil {
+				return failed
+			}
+			entries = append(entries, entry)
+		}
+		if ctx.Err() != nil && asked < len(refs) {
+			failed = errStopping
+		}
+		return failed
+	})
+	switch {
+	case failed != nil:
+		return entries, failed
+	case err != nil && asked < len(refs):
+		return entries, p.lost(refs[asked], err) // the wire broke when this one was asked for
+	}
+	return entries, err
+}
+
+// take writes one message into the folder. One that was delivered before, out
+// of a mailbox that has been rebuilt since, is known by its digest and not
+// written again.
+func (p *pass) take(ctx context.Context, m mail.Message) (mail.Entry, error) {
+	m.Body = p.progress(m)
+	entry, err := p.Folder.Write(p.c, p.box, m)
+	if err != nil {
+		return entry, p.lost(m.Ref, err)
+	}
+	if !p.ledger.Rebuilt {
+		return entry, nil
+	}
+	known, err := p.Journal.Recognise(ctx, p.c.Name, entry.Digest)
+	if err == nil && !known {
+		return entry, nil
+	}
+	if err = errors.Join(err, p.Folder.Discard(entry)); err != nil {
+		return entry, err
+	}
+	return mail.Entry{Ref: entry.Ref, Octets: entry.Octets, Digest: entry.Digest}, nil
+}
+
+// lost says what a message that did not arrive whole means. A failure of the
+// folder, or of the wire, fails the attempt. Any other belongs to the message
+// itself: the ones behind it can be had on a new session.
+func (p *pass) lost(ref mail.Ref, err error) error {
+	e := mail.AsError(err, mail.OpFetch, mail.KindProtocol)
+	if e.Kind == mail.KindStorage || e.Kind == mail.KindCanceled {
+		return e
+	}
+	p.fail(ref, e)
+	if e.Kind == mail.KindProtocol {
+		return errSessionLost
+	}
+	return e
+}
+
+// fail notes a message that could not be had.
+func (p *pass) fail(ref mail.Ref, err error) {
+	p.failed = append(p.failed, failure{ref, err})
+	p.skip.Add(ref)
+	p.faults[ref.ID()] = mail.Fault{Ref: ref, Reason: err.Error()}
+	p.log.Warn("message stays on the server", append(ErrorFields(mail.AsError(err, mail.OpFetch, mail.KindProtocol)), zap.String("uid", ref.ID()))...)
+}
+
+// record makes messages durable, journals and publishes them (6 and 7), in
+// this order, and returns those that are now saved.
+func (p *pass) record(ctx context.Context, entries []mail.Entry) ([]mail.Ref, error) {
+	if len(entries) == 0 {
+		return nil, nil
+	}
+	if err := p.Folder.Sync(p.c.Folder); err != nil {
+		return nil, p.discard(entries, err)
+	}
+	if err := p.Journal.Save(ctx, p.c.Name, p.box, entries); err != nil {
+		return nil, p.unrecorded(ctx, entries, err)
+	}
+	for _, e := range entries {
+		p.ledger.Saved.Add(e.Ref)
+		delete(p.faults, e.ID())
+	}
+	published, err := p.publish(ctx, entries)
+	saved := make([]mail.Ref, 0, len(published))
+	for _, e := range published {
+		saved = append(saved, e.Ref)
+		p.count(e)
+	}
+	if err == nil && len(published) < len(entries) {
+		err = mail.Errorf(mail.OpSave, mail.KindStorage, "folder %s was replaced while messages were put into it", p.c.Folder)
+	}
+	p.report()
+	return saved, err
+}
+
+// count puts a message that is saved into the result.
+func (p *pass) count(e mail.Entry) {
+	if e.Temp == "" { // delivered before
+		if !p.c.Pull.Unread && p.c.Dispose != disposition.Delete {
+			p.standing++
+		}
+		return
+	}
+	path := filepath.Join(e.Dir, e.Name)
+	p.result.Messages++
+	p.result.Bytes += e.Octets
+	p.result.Files = append(p.result.Files, path)
+	if p.trace.Saved != nil {
+		p.trace.Saved(e.Ref, path, e.Octets)
+	}
+}
+
+// unrecorded removes the temporary files of entries that the journal failed
+// to record. Where it cannot be asked whether it failed, they stay: recorded
+// after all, they are published by the next poll; if not, the next start
+// removes them.
+func (p *pass) unrecorded(ctx context.Context, entries []mail.Entry, err error) error {
+	ledger, failed := p.Journal.Load(ctx, p.c.Name, p.box)
+	if failed != nil {
+		return err
+	}
+	recorded := make(map[string]bool)
+	for _, e := range ledger.Pending {
+		recorded[e.Temp] = true
+	}
+	return p.discard(slices.DeleteFunc(entries, func(e mail.Entry) bool { return recorded[e.Temp] }), err)
+}
+
+// discard removes temporary files that the journal knows nothing of, and
+// returns the error that made it so.
+func (p *pass) discard(entries []mail.Entry, err error) error {
+	for _, e := range entries {
+		if e.Temp == "" {
+			continue
+		}
+		if failed := p.Folder.Discard(e); failed != nil {
+			p.log.Warn("temporary file stays behind until the next start", zap.String("file", filepath.Join(e.Dir, e.Temp)), zap.Error(failed))
+		}
+	}
+	return err
+}
+
+// publish makes recorded entries visible and forgets those whose file went
+// with its folder before it could be: they will be taken again.
+func (p *pass) publish(ctx context.Context, entries []mail.Entry) ([]mail.Entry, error) {
+	published, vanished, err := p.Folder.Publish(ctx, entries)
+	if len(vanished) > 0 {
+		p.log.Warn("folder was replaced before messages in it became visible; they are taken again", zap.Int("messages", len(vanished)))
+		if err := p.forget(ctx, vanished); err != nil {
+			return published, err
+		}
+	}
+	return published, err
+}
+
+// dispose puts the disposition in force for messages that are saved, or, with
+// POP3, notes it for the end of the session (8).
+func (p *pass) dispose(ctx context.Context, refs []mail.Ref) error {
+	if len(refs) == 0 {
+		return nil
+	}
+	if p.c.Dispose == disposition.Keep || p.c.Dispose == disposition.Seen && p.c.Store == mail.POP3 {
+		return p.disposed(ctx, refs) // nothing to do on the server
+	}
+	p.session.Apply(refs, p.c.Dispose)
+	p.applied = append(p.applied, refs...)
+	if p.c.Store == mail.POP3 { // QUIT does it, and ends the session
+		for _, ref := range refs {
+			p.skip.Add(ref)
+		}
+		return nil
+	}
+	return p.commit(ctx)
+}
+
+// commit puts in force what was noted, and records it.
+func (p *pass) commit(ctx context.Context) error {
+	if len(p.applied) == 0 {
+		return nil
+	}
+	warning, err := p.session.Commit(ctx)
+	if err != nil {
+		return err
+	}
+	if warning != "" && !slices.Contains(p.result.Warnings, warning) {
+		p.result.Warnings = append(p.result.Warnings, warning)
+	}
+	refs := p.applied
+	p.applied = nil
+	return p.disposed(ctx, refs)
+}
+
+func (p *pass) disposed(ctx context.Context, refs []mail.Ref) error {
+	if err := p.Journal.Dispose(ctx, p.c.Name, p.box, refs, p.c.Dispose); err != nil {
+		return err
+	}
+	p.result.Disposed += len(refs)
+	for _, ref := range refs {
+		if p.c.Dispose == disposition.Seen {
+			p.ledger.Seen.Add(ref)
+		}
+	}
+	return nil
+}
+
+// progress reports the octets of a message as they arrive.
+func (p *pass) progress(m mail.Message) io.WriterTo {
+	if p.trace.Progress == nil {
+		return m.Body
+	}
+	return progress{m, p.trace.Progress}
+}
+
+type progress struct {
+	message mail.Message
+	report  func(ref mail.Ref, done, size int64)
+}
+
+func (b progress) WriteTo(w io.Writer) (int64, error) {
+	return b.message.Body.WriteTo(&counter{Writer: w, progress: b})
+}
+
+type counter struct {
+	io.Writer
+	progress
+	done int64
+}
+
+func (c *counter) Write(b []byte) (int, error) {
+	n, err := c.Writer.Write(b)
+	c.done += int64(n)
+	c.report(c.message.Ref, c.done, c.message.Size)
+	return n, err
+}

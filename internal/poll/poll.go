@@ -1,0 +1,229 @@
+// Package poll runs one job from its start to its end: it takes messages out
+// of a mailbox, puts them into a folder, and only then does what the
+// connection asks for on the server.
+//
+// docs/flow.md walks through it step by step, with what happens when it is
+// stopped dead at each of them. The numbers in the comments here are its.
+package poll
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"go.uber.org/zap"
+
+	"mailpoller/internal/disposition"
+	"mailpoller/internal/mail"
+	"mailpoller/internal/retry"
+)
+
+// Session is an open mailbox, shaped like a database transaction: Apply notes
+// what to do with messages, Commit does it, and Close without Commit changes
+// nothing on the server. A session is used by one goroutine. Every call ends
+// when its context does; after an error other than one in a Message, only
+// Close may be called.
+type Session interface {
+	// Box identifies the mailbox, and says how many messages it held when it
+	// was opened.
+	Box() (box mail.Box, messages int)
+	// Pick chooses messages, in the order of the query's Pull.
+	Pick(ctx context.Context, q mail.Query) ([]mail.Ref, error)
+	// Fetch calls each exactly once for every message, in turn, until each
+	// fails. It changes nothing on an IMAP server.
+	Fetch(ctx context.Context, refs []mail.Ref, each func(mail.Message) error) error
+	// Apply notes that the disposition is to be put in force for messages.
+	Apply(refs []mail.Ref, d disposition.Disposition)
+	// Commit puts in force what was noted; messages that are gone count as
+	// done. It may say what an operator should know. With POP3 it ends the
+	// session.
+	Commit(ctx context.Context) (warning string, err error)
+	Close() error
+}
+
+// Opener opens the mailbox of a connection.
+type Opener interface {
+	Open(ctx context.Context, c *mail.Connection) (Session, error)
+}
+
+// Folder puts messages into a target folder in two steps, so that the journal
+// stands between them: see package folder.
+type Folder interface {
+	Write(c *mail.Connection, box mail.Box, m mail.Message) (mail.Entry, error)
+	Sync(folder string) error
+	Publish(ctx context.Context, entries []mail.Entry) (published, vanished []mail.Entry, err error)
+	Discard(e mail.Entry) error
+	// Path is where a message will be, unless something else is there.
+	Path(c *mail.Connection, box mail.Box, ref mail.Ref) string
+}
+
+// Journal remembers what was saved. What a call has recorded is durable when
+// it returns nil.
+type Journal interface {
+	// Load is what is recorded of the box. It never writes.
+	Load(ctx context.Context, connection string, box mail.Box) (mail.Ledger, error)
+	// Save records messages as saved, their disposition pending. An entry
+	// without Temp uses up one record of a void box with its digest.
+	Save(ctx context.Context, connection string, box mail.Box, entries []mail.Entry) error
+	// Dispose records that a disposition is in force for messages that are
+	// published.
+	Dispose(ctx context.Context, connection string, box mail.Box, refs []mail.Ref, d disposition.Disposition) error
+	// Settle records that orphans are published.
+	Settle(ctx context.Context, connection string, orphans []mail.Entry) error
+	// Discard forgets entries: they were not delivered after all.
+	Discard(ctx context.Context, connection string, entries []mail.Entry) error
+	// Recognise reports whether a message with this digest was saved out of
+	// a box that is void by now.
+	Recognise(ctx context.Context, connection string, d mail.Digest) (bool, error)
+	// SetFaults records what is wrong with messages that stay on the server.
+	SetFaults(ctx context.Context, connection string, box mail.Box, faults []mail.Fault) error
+	// Keep drops what is recorded of messages that the server does not hold.
+	Keep(ctx context.Context, connection string, box mail.Box, held mail.Set) error
+	// Void makes what is recorded of the present box void.
+	Void(ctx context.Context, connection string) error
+}
+
+// Poller polls. Its fields are set before the first poll and not changed
+// after. It may be used by many goroutines, but two jobs of one connection
+// must not overlap: that is the scheduler's to see to.
+type Poller struct {
+	Opener   Opener
+	Folder   Folder
+	Journal  Journal
+	Grace    func() time.Duration // how long the message at hand may go on once the context of a job has ended
+	Panicked func()               // unless nil: a job was ended by a fault of this program
+	Log      *zap.Logger
+}
+
+// Poll runs one job of c to its end. When ctx ends, the job does: at once,
+// unless a message is being fetched or put in its place, which gets the grace
+// to be finished. A panic fails the job.
+func (p *Poller) Poll(ctx context.Context, c *mail.Connection) mail.Result {
+	return p.newJob(ctx, c).run(ctx)
+}
+
+// Preview is a dry run: one attempt that changes nothing, neither on the
+// server nor here. Messages, Bytes and Files of the result are what a poll
+// would save, as far as it can be known without fetching.
+func (p *Poller) Preview(ctx context.Context, c *mail.Connection) mail.Result {
+	j := p.newJob(ctx, c)
+	j.dry = true
+	once := *c
+	once.Retry = retry.Policy{}
+	j.c = &once
+	return j.run(ctx)
+}
+
+func (p *Poller) newJob(ctx context.Context, c *mail.Connection) *job {
+	j := &job{
+		Poller: p,
+		c:      c,
+		trace:  mail.TraceOf(ctx),
+		faults: make(map[string]mail.Fault),
+		result: mail.Result{
+			Job:        rand.Text(),
+			Connection: c.Name,
+			State:      mail.Running,
+			Started:    time.Now(),
+		},
+	}
+	j.log = p.Log.With(zap.String("connection", c.Name), zap.String("job", j.result.Job))
+	return j
+}
+
+func (j *job) run(ctx context.Context) (result mail.Result) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			j.log.Error("panic in poll", zap.Any("panic", fault), zap.ByteString("stack", debug.Stack()))
+			if j.Panicked != nil {
+				j.Panicked()
+			}
+			result = j.end(&mail.Error{
+				Op: mail.OpPoll, Kind: mail.KindInternal, Err: fmt.Errorf("panic: %v", fault),
+				Hint: "this is a fault of poller: please report it with the stack in the log",
+			})
+		}
+	}()
+	hard, cancel := graceful(ctx, j.Grace)
+	defer cancel()
+
+	warned := ""
+	attempts, err := j.c.Retry.Do(ctx, func(attempt int) error {
+		j.result.Attempts = attempt
+		j.result.State = mail.Running
+		j.report()
+		return j.attempt(ctx, hard)
+	}, func(attempt int, err error) {
+		j.result.State = mail.Retrying
+		j.result.Err = mail.AsError(err, mail.OpPoll, mail.KindInternal)
+		j.report()
+		if text := err.Error(); text != warned {
+			warned = text
+			j.log.Warn("attempt failed, trying again", append(ErrorFields(j.result.Err),
+				zap.Int("attempt", attempt), zap.Int("attempts", j.c.Retry.Attempts()), zap.Duration("retry_interval", j.c.Retry.Interval))...)
+		}
+	})
+	j.result.Attempts = attempts
+	if failed := j.recordFaults(hard); err == nil {
+		err = failed
+	}
+	return j.end(err)
+}
+
+// end makes the job's result final.
+func (j *job) end(err error) mail.Result {
+	r := &j.result
+	r.Duration = time.Since(r.Started)
+	r.Err = mail.AsError(err, mail.OpPoll, mail.KindInternal)
+	r.State = mail.Succeeded
+	switch {
+	case err != nil:
+		r.State, r.Outcome = mail.Failed, mail.OutcomeFailed
+	case r.Messages > 0:
+		r.Outcome = mail.OutcomeSaved
+	case j.standing > 0:
+		r.Outcome = mail.OutcomeUnchanged
+	default:
+		r.Outcome = mail.OutcomeEmpty
+	}
+	j.report()
+	return *r
+}
+
+// report tells the trace how the job stands.
+func (j *job) report() {
+	if j.trace.Job != nil {
+		r := j.result
+		r.Duration = time.Since(r.Started)
+		j.trace.Job(r)
+	}
+}
+
+// graceful is a context that outlives ctx by grace, with its values.
+func graceful(ctx context.Context, grace func() time.Duration) (context.Context, context.CancelFunc) {
+	hard, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.NewTimer(grace())
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			cancel(context.Cause(ctx))
+		case <-hard.Done():
+		}
+	})
+	return hard, func() { stop(); cancel(context.Canceled) }
+}
+
+// ErrorFields are the log fields of an error, the same wherever one is logged.
+func ErrorFields(e *mail.Error) []zap.Field {
+	if e == nil {
+		return nil
+	}
+	fields := []zap.Field{zap.String("op", e.Op), zap.String("kind", string(e.Kind)), zap.String("error", e.Error())}
+	if e.Hint != "" {
+		fields = append(fields, zap.String("hint", e.Hint))
+	}
+	return fields
+}
