@@ -55,8 +55,13 @@ func TestWhatIsInForceSatisfies(t *testing.T) {
 		wanted, was Disposition
 		satisfied   bool
 	}{
-		{Keep, Keep, true}, {Keep, Seen, true}, {Seen, Seen, true}, {Seen, Keep, false},
-		{Delete, Keep, false}, {Delete, Seen, false}, {Delete, Delete, false},
+		{Keep, Keep, true},
+		{Keep, Seen, true},
+		{Seen, Seen, true},
+		{Seen, Keep, false},
+		{Delete, Keep, false},
+		{Delete, Seen, false},
+		{Delete, Delete, false},
 	} {
 		if got := c.wanted.Satisfied(c.was); got != c.satisfied {
 			t.Errorf("%s after %s: %v", c.wanted, c.was, got)

@@ -13,7 +13,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
@@ -295,19 +294,16 @@ func (s *Store) Probe(folder string) error {
 		return err
 	}
 	defer dir.Close()
-	raw := make([]byte, 8)
-	rand.Read(raw) //nolint:errcheck // never fails (crypto/rand)
-	path := filepath.Join(folder, s.prefix+hex.EncodeToString(raw)+suffix)
+	path := filepath.Join(folder, s.prefix+rand.Text()+suffix)
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return failure(folder, err)
 	}
-	defer os.Remove(path)
 	defer file.Close()
-	if _, err := file.WriteString("probe"); err != nil {
-		return failure(folder, err)
+	if _, err = file.WriteString("probe"); err == nil {
+		err = file.Sync()
 	}
-	if err := file.Sync(); err != nil {
+	if err = errors.Join(err, os.Remove(path)); err != nil {
 		return failure(folder, err)
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -107,7 +108,9 @@ func TestPublishingAgainChangesNothing(t *testing.T) {
 				t.Fatal(published, vanished, err)
 			}
 			if consumed {
-				os.Remove(filepath.Join(dir, entry.Name))
+				if err := os.Remove(filepath.Join(dir, entry.Name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+					t.Fatal(err)
+				}
 			}
 		}
 		want := 1

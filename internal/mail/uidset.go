@@ -2,6 +2,7 @@ package mail
 
 import (
 	"fmt"
+	"iter"
 	"math"
 	"slices"
 	"strconv"
@@ -57,23 +58,48 @@ func (s *UIDSet) Remove(uid uint32) {
 // Minus is the part of s that is not in other.
 func (s UIDSet) Minus(other UIDSet) UIDSet {
 	var rest UIDSet
+next:
 	for _, r := range s {
-		lo := uint64(r.Lo)
 		first, _ := other.find(r.Lo)
 		for _, o := range other[first:] {
 			if o.Lo > r.Hi {
 				break
 			}
-			if uint64(o.Lo) > lo {
-				rest = append(rest, UIDRange{uint32(lo), o.Lo - 1})
+			if o.Lo > r.Lo {
+				rest = append(rest, UIDRange{r.Lo, o.Lo - 1})
 			}
-			lo = uint64(o.Hi) + 1
+			if o.Hi >= r.Hi {
+				continue next
+			}
+			r.Lo = o.Hi + 1
 		}
-		if lo <= uint64(r.Hi) {
-			rest = append(rest, UIDRange{uint32(lo), r.Hi})
-		}
+		rest = append(rest, r)
 	}
 	return rest
+}
+
+// All yields the UIDs of the set, ascending or descending.
+func (s UIDSet) All(descending bool) iter.Seq[uint32] {
+	return func(yield func(uint32) bool) {
+		for i := range s {
+			r := s[i]
+			if descending {
+				r = s[len(s)-1-i]
+			}
+			for n := r.Hi - r.Lo; ; n-- { // neither end may be stepped over
+				uid := r.Hi - n
+				if descending {
+					uid = r.Lo + n
+				}
+				if !yield(uid) {
+					return
+				}
+				if n == 0 {
+					break
+				}
+			}
+		}
+	}
 }
 
 // And is what s and other have in common.

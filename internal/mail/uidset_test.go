@@ -2,6 +2,7 @@ package mail
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -69,6 +70,14 @@ func TestUIDSetBehavesLikeASet(t *testing.T) {
 			if !wellFormed(c.set) || !c.want.equal(c.set) {
 				t.Fatalf("seed %d: %s: %v, of %v and %v", seed, c.name, c.set, a, b)
 			}
+		}
+		up, down := slices.Collect(a.All(false)), slices.Collect(a.All(true))
+		if !slices.IsSorted(up) || len(up) != len(ma) {
+			t.Fatalf("seed %d: %v is walked as %v and %v", seed, a, up, down)
+		}
+		slices.Reverse(down)
+		if !slices.Equal(up, down) {
+			t.Fatalf("seed %d: %v downwards is %v", seed, a, down)
 		}
 		back, err := ParseUIDSet(a.String())
 		if err != nil || !ma.equal(back) {

@@ -23,7 +23,7 @@ type imapSession struct {
 	client   *imapclient.Client
 	caps     imap.CapSet
 	box      mail.Box
-	messages uint32
+	messages uint32 // in the mailbox when it was opened, less those that were removed since
 	applied  map[disposition.Disposition]imap.UIDSet
 	broken   bool // a literal was left unread: the client cannot go on
 }
@@ -327,7 +327,7 @@ func (s *imapSession) Commit(ctx context.Context) (warning string, err error) {
 // only remove all that carry it: it is asked to only when they are ours.
 func (s *imapSession) expunge(uids imap.UIDSet) (warning string, err error) {
 	if s.caps.Has(imap.CapUIDPlus) {
-		return "", s.client.UIDExpunge(uids).Close()
+		return "", s.removed(s.client.UIDExpunge(uids))
 	}
 	found, err := s.client.UIDSearch(&imap.SearchCriteria{Flag: []imap.Flag{imap.FlagDeleted}}, nil).Wait()
 	if err != nil {
@@ -340,7 +340,15 @@ func (s *imapSession) expunge(uids imap.UIDSet) (warning string, err error) {
 	if others := rangesOf(found).Minus(ours).Len(); others > 0 {
 		return fmt.Sprintf("messages stay on the server, marked as deleted: it has no UIDPLUS, and %d other messages that are marked would be removed with them", others), nil
 	}
-	return "", s.client.Expunge().Close()
+	return "", s.removed(s.client.Expunge())
+}
+
+// removed waits for an EXPUNGE and keeps count.
+func (s *imapSession) removed(cmd *imapclient.ExpungeCommand) error {
+	for cmd.Next() != 0 {
+		s.messages -= min(s.messages, 1)
+	}
+	return cmd.Close()
 }
 
 // Close implements poll.Session. LOGOUT leaves the mailbox without removing
@@ -365,5 +373,5 @@ func (s *imapSession) Close() error {
 // goes first: the library would wait for a literal that nobody reads.
 func (s *imapSession) abort() {
 	s.close()
-	s.client.Close()
+	_ = s.client.Close() // reports what broke the wire, which is known
 }

@@ -61,8 +61,7 @@ type imapPick struct {
 
 // choose finds the messages of a query that takes from the whole mailbox.
 func (s *imapSession) choose(q mail.Query) ([]uint32, error) {
-	messages := s.client.Mailbox().NumMessages
-	if messages == 0 {
+	if s.messages == 0 {
 		return nil, nil
 	}
 	allowed := mail.UIDSet{allUIDs}
@@ -81,7 +80,7 @@ func (s *imapSession) choose(q mail.Query) ([]uint32, error) {
 	if s.caps.Has(imap.CapESearch) {
 		err = p.byExtremes(allowed)
 	} else {
-		err = p.bySequence(allowed, messages)
+		err = p.bySequence(allowed)
 	}
 	return p.uids, err
 }
@@ -91,18 +90,11 @@ func (p *imapPick) full() bool { return p.query.Limit > 0 && len(p.uids) >= p.qu
 
 // take adds messages in the order of the pull.
 func (p *imapPick) take(found mail.UIDSet) {
-	if p.query.Pull.Newest {
-		for _, r := range slices.Backward(found) {
-			for uid := uint64(r.Hi); uid >= uint64(r.Lo) && !p.full(); uid-- {
-				p.uids = append(p.uids, uint32(uid))
-			}
+	for uid := range found.All(p.query.Pull.Newest) {
+		if p.full() {
+			return
 		}
-		return
-	}
-	for _, r := range found {
-		for uid := uint64(r.Lo); uid <= uint64(r.Hi) && !p.full(); uid++ {
-			p.uids = append(p.uids, uint32(uid))
-		}
+		p.uids = append(p.uids, uid)
 	}
 }
 
@@ -162,14 +154,16 @@ func (p *imapPick) byExtremes(allowed mail.UIDSet) error {
 // begins, in stretches that grow: what is listed is bounded by what is taken,
 // not by the mailbox.
 func (p *imapPick) byStretches(set mail.UIDSet) error {
-	for width := uint64(firstStretch); len(set) > 0 && !p.full(); width *= stretchGrowth {
-		lo, hi := uint64(set[0].Lo), uint64(set[len(set)-1].Hi)
-		if p.query.Pull.Newest {
-			lo = max(lo, hi-min(hi, width-1))
-		} else {
-			hi = min(hi, lo+width-1)
+	for width := uint32(firstStretch); len(set) > 0 && !p.full(); width = grown(width) {
+		r := mail.UIDRange{Lo: set[0].Lo, Hi: set[len(set)-1].Hi}
+		if r.Hi-r.Lo >= width {
+			if p.query.Pull.Newest {
+				r.Lo = r.Hi - width + 1
+			} else {
+				r.Hi = r.Lo + width - 1
+			}
 		}
-		stretch := mail.UIDSet{{Lo: uint32(lo), Hi: uint32(hi)}}
+		stretch := mail.UIDSet{r}
 		_, found, err := p.search(set.And(stretch), nil, &imap.SearchOptions{ReturnAll: true})
 		if err != nil {
 			return err
@@ -180,14 +174,22 @@ func (p *imapPick) byStretches(set mail.UIDSet) error {
 	return nil
 }
 
+// grown is the width of the next stretch.
+func grown(width uint32) uint32 {
+	if width > math.MaxUint32/stretchGrowth {
+		return math.MaxUint32
+	}
+	return width * stretchGrowth
+}
+
 // bySequence searches without ESEARCH, by message numbers: they leave no gaps,
 // so that a stretch bounds the answer.
-func (p *imapPick) bySequence(allowed mail.UIDSet, messages uint32) error {
-	lo, hi := uint32(1), messages
-	for width := uint32(firstStretch); lo <= hi && !p.full(); width *= stretchGrowth {
+func (p *imapPick) bySequence(allowed mail.UIDSet) error {
+	lo, hi := uint32(1), p.messages
+	for width := uint32(firstStretch); lo <= hi && !p.full(); width = grown(width) {
 		var seq imap.SeqSet
 		switch {
-		case hi-lo < width && lo == 1 && hi == messages:
+		case hi-lo < width && lo == 1 && hi == p.messages:
 			lo = hi + 1 // all of it at once
 		case hi-lo < width:
 			seq.AddRange(lo, hi)

@@ -248,9 +248,8 @@ func noSTARTTLS(cause error) *mail.Error {
 }
 
 // close drops the wire without a word to the server.
-func (w *wire) close() error {
-	if w.conn == nil {
-		return nil
+func (w *wire) close() {
+	if w.conn != nil {
+		_ = w.conn.Close() // whatever it says, the wire is gone
 	}
-	return w.conn.Conn.Close()
 }

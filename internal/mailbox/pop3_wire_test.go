@@ -3,6 +3,7 @@ package mailbox
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -50,7 +51,7 @@ func TestUnstuffing(t *testing.T) {
 func TestABodyWithoutItsEndIsAnError(t *testing.T) {
 	t.Parallel()
 	for _, wire := range []string{"", "a", "a\r\n", "a\r\n.", "a\r\n.\r", "a\n.\n"} {
-		if n, err := body(bufio.NewReader(strings.NewReader(wire)), io.Discard, false); err != io.ErrUnexpectedEOF {
+		if n, err := body(bufio.NewReader(strings.NewReader(wire)), io.Discard, false); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("%q: %d, %v", wire, n, err)
 		}
 	}

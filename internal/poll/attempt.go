@@ -68,7 +68,7 @@ type failure struct {
 	err error
 }
 
-// run does one session, steps 3 to 8.
+// run does one session, steps 3 to 10.
 func (p *pass) run(ctx, hard context.Context) (err error) {
 	p.applied = nil                               // what an earlier session did not commit is pending in the journal
 	if p.session, err = p.open(ctx); err != nil { // 3
@@ -87,7 +87,7 @@ func (p *pass) run(ctx, hard context.Context) (err error) {
 			return err
 		}
 	}
-	if err := p.drain(ctx, hard); err != nil { // 5 to 8
+	if err := p.drain(ctx, hard); err != nil { // 5 to 10
 		return err
 	}
 	return p.commit(hard)

@@ -236,7 +236,7 @@ func (p *pass) fail(ref mail.Ref, err error) {
 	p.log.Warn("message stays on the server", append(ErrorFields(mail.AsError(err, mail.OpFetch, mail.KindProtocol)), zap.String("uid", ref.ID()))...)
 }
 
-// record makes messages durable, journals and publishes them (6 and 7), in
+// record makes messages durable (6), journals (7) and publishes them (8), in
 // this order, and returns those that are now saved.
 func (p *pass) record(ctx context.Context, entries []mail.Entry) ([]mail.Ref, error) {
 	if len(entries) == 0 {
@@ -326,7 +326,7 @@ func (p *pass) publish(ctx context.Context, entries []mail.Entry) ([]mail.Entry,
 }
 
 // dispose puts the disposition in force for messages that are saved, or, with
-// POP3, notes it for the end of the session (8).
+// POP3, notes it for the end of the session (9, 10).
 func (p *pass) dispose(ctx context.Context, refs []mail.Ref) error {
 	if len(refs) == 0 {
 		return nil

@@ -48,6 +48,12 @@ type Opener interface {
 	Open(ctx context.Context, c *mail.Connection) (Session, error)
 }
 
+// OpenFunc is an Opener made of a function.
+type OpenFunc func(ctx context.Context, c *mail.Connection) (Session, error)
+
+// Open implements Opener.
+func (f OpenFunc) Open(ctx context.Context, c *mail.Connection) (Session, error) { return f(ctx, c) }
+
 // Folder puts messages into a target folder in two steps, so that the journal
 // stands between them: see package folder.
 type Folder interface {

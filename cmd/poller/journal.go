@@ -1,0 +1,61 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"mailpoller/internal/admin"
+)
+
+func newForget(c *cli) *cobra.Command {
+	yes := false
+	cmd := &cobra.Command{
+		Use:   "forget NAME...",
+		Short: "Forget what was saved, so that it is delivered again",
+		Long: `Forget drops the record of the messages that a connection has saved: those
+that are still on the server are delivered again. It asks first.`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: action(func(cmd *cobra.Command, names []string) error {
+			if !yes {
+				fmt.Fprintf(c.stderr, "Messages of %s that are still on the server will be delivered again. Go on? [y/N] ", strings.Join(names, ", "))
+				answer, _ := bufio.NewReader(c.stdin).ReadString('\n')
+				if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
+					return fmt.Errorf("nothing forgotten")
+				}
+			}
+			return c.each(cmd.Context(), names, "forgot", admin.Daemon.Forget)
+		}),
+	}
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	return cmd
+}
+
+func newRetry(c *cli) *cobra.Command {
+	return &cobra.Command{
+		Use:   "retry NAME...",
+		Short: "Give messages that were set aside another chance",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: action(func(cmd *cobra.Command, names []string) error {
+			return c.each(cmd.Context(), names, "gave another chance to", admin.Daemon.Retry)
+		}),
+	}
+}
+
+// each does something for every named connection and says for how many
+// messages it did.
+func (c *cli) each(ctx context.Context, names []string, did string, do func(admin.Daemon, context.Context, string) (int, error)) error {
+	return c.connected(ctx, func(ctx context.Context, d admin.Daemon) error {
+		for _, name := range names {
+			n, err := do(d, ctx, name)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(c.stdout, "%s: %s %s\n", name, did, quantity(n, "message"))
+		}
+		return nil
+	})
+}

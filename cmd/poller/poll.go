@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"mailpoller/internal/admin"
+	"mailpoller/internal/app"
+	"mailpoller/internal/mail"
+)
+
+func newPoll(c *cli) *cobra.Command {
+	asJSON, dryRun := false, false
+	cmd := &cobra.Command{
+		Use:   "poll NAME...",
+		Short: "Poll connections now",
+		Long: `Poll runs one job of each named connection in the foreground: through the
+daemon where one is running, so that no mailbox is polled by two at once, else by
+itself. The exit code is 1 when one of them failed.
+
+With --dry-run it says what would be saved, under which name, and what would be
+done on the server, and does none of it.`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: action(func(cmd *cobra.Command, names []string) error {
+			return c.connected(cmd.Context(), func(ctx context.Context, d admin.Daemon) error {
+				failed := false
+				for _, name := range names {
+					bar := newProgress(c, asJSON)
+					result, err := d.Poll(mail.WithTrace(ctx, bar.trace()), name, dryRun)
+					bar.clear()
+					if err != nil {
+						return err
+					}
+					failed = failed || result.State == mail.Failed
+					if asJSON {
+						if err := json.NewEncoder(c.stdout).Encode(admin.View(result)); err != nil {
+							return err
+						}
+						continue
+					}
+					c.printResult(result, dryRun)
+				}
+				if failed {
+					return errQuiet
+				}
+				return nil
+			})
+		}),
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a connection")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be done")
+	return cmd
+}
+
+// connected calls do with the daemon, or with what stands in for it.
+func (c *cli) connected(ctx context.Context, do func(context.Context, admin.Daemon) error) error {
+	conf, err := c.load(true)
+	if err != nil {
+		return err
+	}
+	if conf.Log.Level == "info" {
+		conf.Log.Level = "error" // the command itself says what happens
+	}
+	log, level := c.logger(conf)
+	d, done, err := app.Connect(ctx, conf, build(), log, level)
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(ctx, d), done())
+}
+
+// printResult says what a job came to, for a person.
+func (c *cli) printResult(r mail.Result, dryRun bool) {
+	saved := "saved"
+	if dryRun {
+		saved = "would save"
+	}
+	switch r.Outcome {
+	case mail.OutcomeFailed:
+		fmt.Fprintf(c.stdout, "%s: FAILED after %s: %v\n", r.Connection, quantity(r.Attempts, "attempt"), r.Err)
+		if r.Err.Hint != "" {
+			fmt.Fprintf(c.stdout, "  hint: %s\n", r.Err.Hint)
+		}
+	case mail.OutcomeEmpty:
+		fmt.Fprintf(c.stdout, "%s: nothing to take\n", r.Connection)
+	case mail.OutcomeUnchanged:
+		fmt.Fprintf(c.stdout, "%s: unchanged: what would be taken was saved before and stays\n", r.Connection)
+	}
+	if r.Messages > 0 {
+		fmt.Fprintf(c.stdout, "%s: %s %s, %s, in %v\n", r.Connection, saved, quantity(r.Messages, "message"), octets(r.Bytes), r.Duration.Round(time.Millisecond))
+	}
+	for _, f := range r.Files {
+		fmt.Fprintf(c.stdout, "  %s\n", f)
+	}
+	if r.Aside > 0 {
+		fmt.Fprintf(c.stdout, "%s: passes over %s; see `poller status`\n", r.Connection, quantity(r.Aside, "message"))
+	}
+	for _, w := range r.Warnings {
+		fmt.Fprintf(c.stdout, "%s: warning: %s\n", r.Connection, w)
+	}
+}
+
+// progress shows on a terminal how a poll goes on, in a line of its own.
+type progress struct {
+	c     *cli
+	width int
+	last  time.Time
+}
+
+func newProgress(c *cli, quiet bool) *progress {
+	if quiet || !isTerminal(c.stderr) {
+		return &progress{}
+	}
+	return &progress{c: c}
+}
+
+// barWidth is how many characters the bar itself has.
+const barWidth = 30
+
+func (p *progress) trace() *mail.Trace {
+	if p.c == nil {
+		return &mail.Trace{}
+	}
+	return &mail.Trace{
+		Step: func(s mail.Step) { p.show(s.Name) },
+		Progress: func(ref mail.Ref, done, size int64) {
+			if done < size && time.Since(p.last) < 100*time.Millisecond {
+				return
+			}
+			p.last = time.Now()
+			full := 0
+			if size > 0 {
+				full = int(min(done, size) * barWidth / size)
+			}
+			p.show(fmt.Sprintf("message %.20s [%s%s] %s of %s", ref.ID(), strings.Repeat("#", full), strings.Repeat(".", barWidth-full), octets(done), octets(size)))
+		},
+	}
+}
+
+func (p *progress) show(text string) {
+	fmt.Fprintf(p.c.stderr, "\r%-*s", p.width, text)
+	p.width = len(text)
+}
+
+func (p *progress) clear() {
+	if p.width > 0 {
+		fmt.Fprintf(p.c.stderr, "\r%*s\r", p.width, "")
+	}
+}

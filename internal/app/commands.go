@@ -1,0 +1,127 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"go.uber.org/zap"
+
+	"mailpoller/internal/admin"
+	"mailpoller/internal/config"
+	"mailpoller/internal/mail"
+	"mailpoller/internal/schedule"
+	"mailpoller/internal/state"
+)
+
+var _ admin.Daemon = (*App)(nil)
+
+// Jobs implements admin.Connections: the jobs in progress, then the history.
+func (a *App) Jobs(ctx context.Context, filter admin.JobFilter) ([]mail.Result, error) {
+	history, err := a.store.Jobs(ctx, state.JobFilter{Connection: filter.Connection, State: filter.State, Limit: filter.Limit})
+	if err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var jobs []mail.Result
+	for _, r := range a.live {
+		if (filter.Connection == "" || r.Connection == filter.Connection) && (filter.State == "" || r.State == filter.State) {
+			jobs = append(jobs, r)
+		}
+	}
+	slices.SortFunc(jobs, func(a, b mail.Result) int { return b.Started.Compare(a.Started) })
+	jobs = append(jobs, history...)
+	if filter.Limit > 0 && len(jobs) > filter.Limit {
+		jobs = jobs[:filter.Limit]
+	}
+	return jobs, nil
+}
+
+// Poll implements admin.Connections. It waits for no schedule, and holds to
+// the limits of one.
+func (a *App) Poll(ctx context.Context, name string, dryRun bool) (mail.Result, error) {
+	c, err := a.connection(name)
+	switch {
+	case err != nil:
+		return mail.Result{}, err
+	case !c.Enabled:
+		return mail.Result{}, fmt.Errorf("%s: %w", name, admin.ErrDisabled)
+	case dryRun:
+		return a.poller.Preview(ctx, c), nil
+	}
+	result, err := a.scheduler.PollNow(ctx, name)
+	return result, named(err)
+}
+
+// named gives the scheduler's errors the names that they have outside.
+func named(err error) error {
+	for _, known := range []struct{ inside, outside error }{
+		{schedule.ErrUnknown, admin.ErrUnknown},
+		{schedule.ErrBusy, admin.ErrBusy},
+		{schedule.ErrDisabled, admin.ErrDisabled},
+	} {
+		if errors.Is(err, known.inside) {
+			return known.outside
+		}
+	}
+	return err
+}
+
+// Retry implements admin.Connections.
+func (a *App) Retry(ctx context.Context, name string) (int, error) {
+	if _, err := a.connection(name); err != nil {
+		return 0, err
+	}
+	return a.store.RetryFaults(ctx, name)
+}
+
+// Forget implements admin.Connections. It waits for no poll in progress:
+// while there is one, it is refused.
+func (a *App) Forget(ctx context.Context, name string) (int, error) {
+	if _, err := a.connection(name); err != nil {
+		return 0, err
+	}
+	if _, busy := a.job(name); busy {
+		return 0, fmt.Errorf("%s: %w", name, admin.ErrBusy)
+	}
+	return a.store.Forget(ctx, name)
+}
+
+// Connect is what the commands work with: the daemon on the state directory of
+// c, or where none is running, an App that does the work in this process and
+// under the same lock. done gives everything back.
+func Connect(ctx context.Context, c *config.Config, build Build, log *zap.Logger, level zap.AtomicLevel) (d admin.Daemon, done func() error, err error) {
+	client := admin.NewClient(SocketPath(c.StateDir))
+	_, err = client.Status(ctx)
+	if err == nil {
+		return client, func() error { return nil }, nil
+	}
+	if !errors.Is(err, admin.ErrNoDaemon) {
+		return nil, nil, err
+	}
+	a, err := Open(ctx, c, build, log, level)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &alone{a}, a.Close, nil
+}
+
+// alone is an App whose schedule does not run.
+type alone struct{ *App }
+
+// Poll implements admin.Connections.
+func (a *alone) Poll(ctx context.Context, name string, dryRun bool) (mail.Result, error) {
+	if dryRun {
+		return a.App.Poll(ctx, name, dryRun)
+	}
+	c, err := a.connection(name)
+	switch {
+	case err != nil:
+		return mail.Result{}, err
+	case !c.Enabled:
+		return mail.Result{}, fmt.Errorf("%s: %w", name, admin.ErrDisabled)
+	}
+	return a.run(ctx, c), nil
+}

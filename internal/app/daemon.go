@@ -1,0 +1,257 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	"mailpoller/internal/admin"
+	"mailpoller/internal/config"
+	"mailpoller/internal/mail"
+)
+
+// Run is the daemon: it polls by the schedule and answers over HTTP until ctx
+// ends, then lets polls in progress finish. hangups asks for a reload; ready,
+// unless nil, is told the addresses once everything runs.
+func (a *App) Run(ctx context.Context, hangups <-chan os.Signal, ready func(listen string)) error {
+	c := a.config.Load()
+	// What was started is ended in reverse order, each with its own context:
+	// the listeners answer until the last poll is over.
+	var ends []func()
+	defer func() {
+		for _, end := range slices.Backward(ends) {
+			end()
+		}
+	}()
+	failed := make(chan error, 3)
+	start := func(run func(context.Context) error) {
+		own, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		var wait sync.WaitGroup
+		wait.Go(func() {
+			if err := run(own); err != nil {
+				failed <- err
+			}
+		})
+		ends = append(ends, func() { cancel(); wait.Wait() })
+	}
+
+	control, err := admin.ListenControl(ctx, SocketPath(c.StateDir))
+	if err != nil {
+		return err
+	}
+	start(func(ctx context.Context) error {
+		return admin.Serve(ctx, control, admin.Handler(a, a.metrics.Handler(), admin.Control))
+	})
+	address := ""
+	public, err := admin.Listen(ctx, c.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w (choose another listen: address, or \"\" for none)", err)
+	}
+	if public != nil {
+		address = addressOf(public)
+		start(func(ctx context.Context) error {
+			return admin.Serve(ctx, public, admin.Handler(a, a.metrics.Handler(), admin.AccessOf(public.Addr())))
+		})
+	}
+	start(a.scheduler.Run)
+	start(a.watchdog)
+	a.running.Store(true)
+	a.log.Info("polling", zap.Int("connections", len(c.Connections)), zap.String("config", c.Path),
+		zap.String("state_dir", c.StateDir), zap.String("listen", address), zap.String("version", a.build.Version))
+	a.notify(daemon.SdNotifyReady + "\n" + a.statusLine())
+	if ready != nil {
+		ready(address)
+	}
+	for {
+		select {
+		case <-hangups:
+			a.Reload(ctx) //nolint:errcheck // logged, and shown in status and metrics
+		case err := <-failed:
+			return err
+		case <-ctx.Done():
+			a.stopping.Store(true)
+			a.log.Info("stopping", zap.Duration("shutdown_grace", a.config.Load().ShutdownGrace))
+			a.notify(daemon.SdNotifyStopping)
+			return nil
+		}
+	}
+}
+
+func addressOf(l net.Listener) string {
+	if l.Addr().Network() == "unix" {
+		return "unix:" + l.Addr().String()
+	}
+	return "http://" + l.Addr().String()
+}
+
+// Reload implements admin.Lifecycle: the file is read and validated whole, and
+// put into force; if it has a fault, everything stays as it is.
+func (a *App) Reload(context.Context) error {
+	a.reload.Lock()
+	defer a.reload.Unlock()
+	a.notify(reloading())
+	defer func() { a.notify(daemon.SdNotifyReady + "\n" + a.statusLine()) }()
+	old := a.config.Load()
+	c, err := config.Load(old.Path)
+	a.metrics.Reloaded(err == nil)
+	if err != nil {
+		text := err.Error()
+		a.problem.Store(&text)
+		a.log.Error("configuration not reloaded: the old one stays in force", zap.String("config", old.Path), zap.Error(err))
+		return err
+	}
+	a.problem.Store(nil)
+	for _, w := range c.Warnings {
+		a.log.Warn(w.Error())
+	}
+	for _, change := range []struct{ key, old, now string }{
+		{"listen", old.Listen, c.Listen}, {"state_dir", old.StateDir, c.StateDir},
+	} {
+		if change.old != change.now {
+			a.log.Warn("a change that takes a restart", zap.String("key", change.key), zap.String("in_force", change.old), zap.String("configured", change.now))
+		}
+	}
+	c.Listen, c.StateDir = old.Listen, old.StateDir
+	a.secrets.Reset()
+	a.config.Store(newLoaded(c))
+	a.setLevel(c.Log.Level)
+	a.apply()
+	a.log.Info("configuration reloaded", zap.Int("connections", len(c.Connections)))
+	return nil
+}
+
+func (a *App) setLevel(name string) {
+	if level, err := zap.ParseAtomicLevel(name); err == nil { // validated when it was loaded
+		a.level.SetLevel(level.Level())
+	}
+}
+
+// Health implements admin.Lifecycle.
+func (a *App) Health(ctx context.Context) error {
+	if err := a.store.Check(ctx); err != nil {
+		return err
+	}
+	return a.scheduler.Check(ctx)
+}
+
+// Ready implements admin.Lifecycle.
+func (a *App) Ready(context.Context) error {
+	switch {
+	case a.stopping.Load():
+		return errors.New("stopping")
+	case !a.running.Load():
+		return errors.New("starting")
+	}
+	return nil
+}
+
+// watchdog tells systemd that all is well for as long as it is.
+func (a *App) watchdog(ctx context.Context) error {
+	interval, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		return fmt.Errorf("read WATCHDOG_USEC: %w", err)
+	}
+	if interval == 0 {
+		return nil
+	}
+	beat := time.NewTicker(interval / 3)
+	defer beat.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-beat.C:
+		}
+		check, cancel := context.WithTimeout(ctx, interval/3)
+		if err := a.Health(check); err != nil {
+			a.log.Error("not healthy: the watchdog is not fed", zap.Error(err))
+		} else {
+			a.notify(daemon.SdNotifyWatchdog)
+		}
+		cancel()
+	}
+}
+
+// notify tells systemd, where it wants to know.
+func (a *App) notify(state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		a.log.Warn("systemd not notified", zap.Error(err))
+	}
+}
+
+// reloading is what systemd wants to hear at the beginning of a reload
+// (sd_notify(3): RELOADING=1 needs MONOTONIC_USEC).
+func reloading() string {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		return daemon.SdNotifyReloading
+	}
+	return fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, now.Nano()/1000)
+}
+
+func (a *App) statusLine() string {
+	text := fmt.Sprintf("STATUS=Polling %d connections", len(a.config.Load().Connections))
+	if a.problem.Load() != nil {
+		text += "; the configuration file has faults, and the one before stays in force"
+	}
+	return text
+}
+
+// Status implements admin.Lifecycle.
+func (a *App) Status(context.Context) (admin.Status, error) {
+	c := a.config.Load()
+	s := admin.Status{
+		Version: a.build.Version, Commit: a.build.Commit, Go: a.build.Go,
+		Started: a.started.UTC(), Config: c.Path, Loaded: c.at.UTC(),
+	}
+	if text := a.problem.Load(); text != nil {
+		s.ReloadError = *text
+	}
+	return s, nil
+}
+
+// Connections implements admin.Connections.
+func (a *App) Connections(ctx context.Context) ([]admin.ConnectionView, error) {
+	faults, err := a.store.Faults(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var views []admin.ConnectionView
+	for _, s := range a.scheduler.All() {
+		v := admin.ConnectionView{
+			Name: s.Name, Enabled: s.Enabled, State: admin.Idle, Next: s.Next.UTC(), BackingOffUntil: s.BackingOffUntil,
+			FailuresInRow: s.FailuresInRow, Skipped: s.Skipped, Aside: admin.ViewAside(faults[s.Name]),
+		}
+		if s.Last != nil {
+			last := admin.View(*s.Last)
+			v.Last = &last
+		}
+		switch job, ok := a.job(s.Name); {
+		case !s.Enabled:
+			v.State = admin.Disabled
+		case ok:
+			v.State = admin.Activity(job.State)
+		case s.Busy:
+			v.State = admin.Pending
+		}
+		views = append(views, v)
+	}
+	return views, nil
+}
+
+// job is the job in progress of a connection.
+func (a *App) job(name string) (mail.Result, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	r, ok := a.live[name]
+	return r, ok
+}

@@ -1,0 +1,236 @@
+// Package app puts the parts together: it alone sees them all. App is the
+// daemon, and without the schedule and the listeners it is what a command does
+// by itself when no daemon is running.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"mailpoller/internal/admin"
+	"mailpoller/internal/auth"
+	"mailpoller/internal/config"
+	"mailpoller/internal/folder"
+	"mailpoller/internal/mail"
+	"mailpoller/internal/mailbox"
+	"mailpoller/internal/metrics"
+	"mailpoller/internal/poll"
+	"mailpoller/internal/schedule"
+	"mailpoller/internal/state"
+)
+
+// Build says what is running.
+type Build struct{ Version, Commit, Go string }
+
+// App is a configuration in force and everything that works on it. It holds
+// the lock on the state directory until Close.
+type App struct {
+	build   Build
+	started time.Time
+	log     *zap.Logger
+	level   zap.AtomicLevel
+
+	config  atomic.Pointer[loaded]
+	reload  sync.Mutex // one at a time
+	problem atomic.Pointer[string]
+
+	store     *state.Store
+	folders   *folder.Store
+	secrets   *auth.Secrets
+	poller    *poll.Poller
+	metrics   *metrics.Metrics
+	scheduler *schedule.Scheduler
+	stopping  atomic.Bool
+	running   atomic.Bool
+
+	mu   sync.Mutex
+	live map[string]mail.Result // jobs in progress, by connection
+}
+
+// loaded is a configuration and what is derived from it.
+type loaded struct {
+	*config.Config
+	at     time.Time
+	byName map[string]*mail.Connection
+}
+
+func newLoaded(c *config.Config) *loaded {
+	l := &loaded{Config: c, at: time.Now(), byName: make(map[string]*mail.Connection, len(c.Connections))}
+	for i := range c.Connections {
+		l.byName[c.Connections[i].Name] = &c.Connections[i]
+	}
+	return l
+}
+
+// SocketPath is where a daemon on this state directory listens for commands.
+func SocketPath(stateDir string) string { return filepath.Join(stateDir, "poller.sock") }
+
+// Open takes the state directory of a configuration and makes ready to poll.
+// It fails with state.ErrLocked while another process has it. What a crash
+// left in the folders is removed.
+func Open(ctx context.Context, c *config.Config, build Build, log *zap.Logger, level zap.AtomicLevel) (*App, error) {
+	store, err := state.Open(ctx, c.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	a := &App{
+		build:   build,
+		started: time.Now(),
+		log:     log,
+		level:   level,
+		store:   store,
+		folders: folder.New(store.Instance()),
+		secrets: auth.NewSecrets(),
+		metrics: metrics.New(build.Version, build.Commit),
+		live:    make(map[string]mail.Result),
+	}
+	a.config.Store(newLoaded(c))
+	opener := &mailbox.Opener{Secrets: a.secrets, Log: log.Named("mailbox")}
+	a.poller = &poll.Poller{
+		Opener: poll.OpenFunc(func(ctx context.Context, c *mail.Connection) (poll.Session, error) {
+			session, err := opener.Open(ctx, c)
+			if err != nil {
+				return nil, err // not a Session that holds nil
+			}
+			return session, nil
+		}),
+		Folder:   a.folders,
+		Journal:  store,
+		Grace:    func() time.Duration { return a.config.Load().ShutdownGrace },
+		Panicked: a.metrics.Panicked,
+		Log:      log.Named("poll"),
+	}
+	a.scheduler = schedule.New(schedule.Options{
+		Polls:        c.Limits.Polls,
+		PollsPerHost: c.Limits.PollsPerHost,
+		Run:          a.run,
+		Skipped:      func(c *mail.Connection) { a.metrics.Skipped(c.Name) },
+		Started:      func(c *mail.Connection, lag time.Duration) { a.metrics.Started(c.Name, lag) },
+		Log:          log.Named("schedule"),
+	})
+	a.apply()
+	if err := a.clean(ctx); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	return a, nil
+}
+
+// Close gives the state directory back. No polls may be in progress.
+func (a *App) Close() error { return a.store.Close() }
+
+// clean removes temporary files that no poll will come back to. A folder that
+// cannot be cleaned is no reason not to start: polls of it will say so.
+func (a *App) clean(ctx context.Context) error {
+	temps, err := a.store.Temps(ctx)
+	if err != nil {
+		return err
+	}
+	keep := make(map[string]bool, len(temps))
+	for _, path := range temps {
+		keep[path] = true
+	}
+	cleaned := make(map[string]bool)
+	for _, c := range a.config.Load().Connections {
+		if cleaned[c.Folder] {
+			continue
+		}
+		cleaned[c.Folder] = true
+		n, err := a.folders.Clean(c.Folder, keep)
+		if err != nil {
+			a.log.Warn("folder not cleaned", append(poll.ErrorFields(mail.AsError(err, mail.OpSave, mail.KindStorage)), zap.String("folder", c.Folder))...)
+		} else if n > 0 {
+			a.log.Info("removed what a crash left behind", zap.String("folder", c.Folder), zap.Int("files", n))
+		}
+	}
+	return nil
+}
+
+// apply puts the loaded configuration into force.
+func (a *App) apply() {
+	c := a.config.Load()
+	names := make([]string, len(c.Connections))
+	for i := range c.Connections {
+		names[i] = c.Connections[i].Name
+	}
+	a.metrics.Connections(names)
+	a.scheduler.SetLimits(c.Limits.Polls, c.Limits.PollsPerHost)
+	a.scheduler.Update(c.Connections)
+}
+
+// run is one job, told to everyone who wants to know: the log, the metrics,
+// the history, and whoever asks what is going on.
+func (a *App) run(ctx context.Context, c *mail.Connection) mail.Result {
+	result := a.poller.Poll(a.traced(ctx), c)
+	a.mu.Lock()
+	delete(a.live, c.Name)
+	a.mu.Unlock()
+	a.finished(ctx, result)
+	return result
+}
+
+// traced is ctx with a trace that keeps the list of live jobs beside the one
+// that it carries.
+func (a *App) traced(ctx context.Context) context.Context {
+	t := *mail.TraceOf(ctx)
+	outer := t.Job
+	t.Job = func(r mail.Result) {
+		a.mu.Lock()
+		a.live[r.Connection] = r
+		a.mu.Unlock()
+		if outer != nil {
+			outer(r)
+		}
+	}
+	return mail.WithTrace(ctx, &t)
+}
+
+// finished tells the observers of a job that ended.
+func (a *App) finished(ctx context.Context, r mail.Result) {
+	a.metrics.Finished(r)
+	logResult(a.log.Named("poll"), r)
+	if !r.Wrote() {
+		return
+	}
+	if err := a.store.RecordJob(context.WithoutCancel(ctx), r); err != nil {
+		a.log.Error("job not recorded in the history", append(poll.ErrorFields(mail.AsError(err, mail.OpRecord, mail.KindState)), zap.String("job", r.Job))...)
+	}
+}
+
+// logResult is the one line of a job. A poll that found nothing new is no news.
+func logResult(log *zap.Logger, r mail.Result) {
+	fields := []zap.Field{
+		zap.String("connection", r.Connection), zap.String("job", r.Job),
+		zap.String("state", string(r.State)), zap.String("outcome", string(r.Outcome)),
+		zap.Int("attempts", r.Attempts), zap.Int("messages", r.Messages), zap.Int64("bytes", r.Bytes),
+		zap.Int("disposed", r.Disposed), zap.Duration("duration", r.Duration),
+	}
+	for _, w := range r.Warnings {
+		log.Warn(w, zap.String("connection", r.Connection), zap.String("job", r.Job))
+	}
+	switch {
+	case r.Err != nil && r.Err.Kind == mail.KindCanceled:
+		log.Info("poll cut off", append(fields, poll.ErrorFields(r.Err)...)...)
+	case r.Err != nil:
+		log.Error("poll failed", append(fields, poll.ErrorFields(r.Err)...)...)
+	case r.Wrote():
+		log.Info("poll finished", fields...)
+	default:
+		log.Debug("poll finished", fields...)
+	}
+}
+
+// connection finds a configured connection.
+func (a *App) connection(name string) (*mail.Connection, error) {
+	c, ok := a.config.Load().byName[name]
+	if !ok {
+		return nil, fmt.Errorf("%q: %w", name, admin.ErrUnknown)
+	}
+	return c, nil
+}
