@@ -112,7 +112,7 @@ func Open(ctx context.Context, c *config.Config, build Build, log *zap.Logger, l
 		PollsPerHost: c.Limits.PollsPerHost,
 		Run:          a.run,
 		Skipped:      func(c *mail.Connection) { a.metrics.Skipped(c.Name) },
-		Started:      func(c *mail.Connection, lag time.Duration) { a.metrics.Started(c.Name, lag) },
+		Started:      func(_ *mail.Connection, lag time.Duration) { a.metrics.Started(lag) },
 		Log:          log.Named("schedule"),
 	})
 	a.apply()
@@ -167,6 +167,7 @@ func (a *App) apply() {
 // run is one job, told to everyone who wants to know: the log, the metrics,
 // the history, and whoever asks what is going on.
 func (a *App) run(ctx context.Context, c *mail.Connection) mail.Result {
+	defer a.metrics.Running()()
 	result := a.poller.Poll(a.traced(ctx), c)
 	a.mu.Lock()
 	delete(a.live, c.Name)

@@ -20,7 +20,12 @@ import (
 // dial connects to a scripted server.
 func dial(t *testing.T, s *mailtest.Scripted) (net.Conn, *bufio.Reader) {
 	t.Helper()
-	c, err := net.Dial("tcp", net.JoinHostPort(mailtest.Host, strconv.Itoa(s.Port)))
+	return dialPort(t, s.Port)
+}
+
+func dialPort(t *testing.T, port int) (net.Conn, *bufio.Reader) {
+	t.Helper()
+	c, err := net.Dial("tcp", net.JoinHostPort(mailtest.Host, strconv.Itoa(port)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,409 @@
+package schedule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+
+	"mailpoller/internal/mail"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func connection(name string) mail.Connection {
+	return mail.Connection{Name: name, Enabled: true, Host: "h", Schedule: "@every 1m", BackOff: true, Fingerprint: "1"}
+}
+
+// bench is a scheduler whose jobs do what the test says.
+type bench struct {
+	*Scheduler
+	mu      sync.Mutex
+	ran     []string // names, as jobs start
+	skipped atomic.Int64
+	job     func(ctx context.Context, c *mail.Connection) mail.Result
+}
+
+func newBench(polls, perHost int, connections ...mail.Connection) *bench {
+	b := &bench{job: func(context.Context, *mail.Connection) mail.Result { return mail.Result{State: mail.Succeeded} }}
+	b.Scheduler = New(Options{
+		Polls: polls, PollsPerHost: perHost, Log: zap.NewNop(),
+		Run: func(ctx context.Context, c *mail.Connection) mail.Result {
+			b.mu.Lock()
+			b.ran = append(b.ran, c.Name)
+			b.mu.Unlock()
+			return b.job(ctx, c)
+		},
+		Skipped: func(*mail.Connection) { b.skipped.Add(1) },
+		Started: func(*mail.Connection, time.Duration) {},
+	})
+	b.Update(connections)
+	return b
+}
+
+// during runs the scheduler in a bubble of its own time for as long as test
+// takes.
+func (b *bench) during(t *testing.T, test func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		if err := b.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	synctest.Wait()
+	test()
+	cancel()
+	wait.Wait()
+	synctest.Wait()
+}
+
+func (b *bench) count(name string) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := 0
+	for _, r := range b.ran {
+		if r == name {
+			n++
+		}
+	}
+	return n
+}
+
+// pass lets fake time go by.
+func pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
+func takes(d time.Duration) func(context.Context, *mail.Connection) mail.Result {
+	return func(ctx context.Context, _ *mail.Connection) mail.Result {
+		select {
+		case <-time.After(d):
+		case <-ctx.Done():
+		}
+		return mail.Result{State: mail.Succeeded}
+	}
+}
+
+func failing(context.Context, *mail.Connection) mail.Result {
+	return mail.Result{State: mail.Failed, Err: mail.Errorf(mail.OpConnect, mail.KindNetwork, "down")}
+}
+
+func TestAConnectionIsPolledByItsSchedule(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		disabled := connection("disabled")
+		disabled.Enabled = false
+		b := newBench(9, 9, connection("a"), disabled)
+		b.during(t, func() {
+			pass(10*time.Minute + time.Second)
+			if n := b.count("a"); n != 10 {
+				t.Errorf("polled %d times in ten minutes", n)
+			}
+			if n := b.count("disabled"); n != 0 {
+				t.Errorf("a disabled connection was polled %d times", n)
+			}
+		})
+	})
+}
+
+func TestOneConnectionIsNeverPolledTwiceAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(9, 9, connection("a"))
+		var at, most atomic.Int64
+		b.job = func(ctx context.Context, c *mail.Connection) mail.Result {
+			most.Store(max(most.Load(), at.Add(1)))
+			defer at.Add(-1)
+			return takes(150*time.Second)(ctx, c)
+		}
+		b.during(t, func() {
+			pass(61 * time.Second)
+			changed := connection("a")
+			changed.Fingerprint = "2"
+			b.Update([]mail.Connection{changed}) // also when it changes meanwhile
+			if _, err := b.PollNow(t.Context(), "a"); !errors.Is(err, ErrBusy) {
+				t.Errorf("PollNow says %v", err)
+			}
+			pass(9 * time.Minute)
+		})
+		if most.Load() != 1 || b.skipped.Load() == 0 || int64(b.All()[0].Skipped) != b.skipped.Load() {
+			t.Errorf("%d at once, %d skipped", most.Load(), b.skipped.Load())
+		}
+	})
+}
+
+func TestLimitsHold(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var connections []mail.Connection
+		for i := range 12 {
+			c := connection(fmt.Sprint("slow", i))
+			c.Host = "slow"
+			connections = append(connections, c)
+		}
+		connections = append(connections, connection("other"))
+		b := newBench(4, 3, connections...)
+		var mu sync.Mutex
+		at, most := map[string]int{}, map[string]int{}
+		note := func(host string, by int) {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, key := range []string{host, "all"} {
+				at[key] += by
+				most[key] = max(most[key], at[key])
+			}
+		}
+		b.job = func(ctx context.Context, c *mail.Connection) mail.Result {
+			note(c.Host, 1)
+			defer note(c.Host, -1)
+			if c.Host == "slow" {
+				return takes(time.Hour)(ctx, c)
+			}
+			return takes(time.Second)(ctx, c)
+		}
+		b.during(t, func() {
+			pass(5 * time.Minute)
+			if n := b.count("other"); n < 4 {
+				t.Errorf("a slow host starves another one: polled %d times", n)
+			}
+		})
+		if most["slow"] != 3 || most["all"] != 4 {
+			t.Errorf("at once: %v", most)
+		}
+	})
+}
+
+func TestAReloadLeavesAloneWhatDidNotChange(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(9, 9, connection("same"), connection("gone"), connection("changed"))
+		b.during(t, func() {
+			pass(70 * time.Second)
+			before := b.All()
+			hourly := connection("changed")
+			hourly.Schedule, hourly.Fingerprint = "@hourly", "2"
+			b.Update([]mail.Connection{connection("same"), hourly, connection("new")})
+			after := b.All()
+			if !after[0].Next.Equal(before[0].Next) || after[0].Last == nil {
+				t.Errorf("before %+v, after %+v", before[0], after[0])
+			}
+			if after[1].Next.Minute() != 0 || after[1].Next.Second() != 0 {
+				t.Errorf("an hourly poll is next at %v", after[1].Next)
+			}
+			gone := b.count("gone")
+			pass(5 * time.Minute)
+			if b.count("gone") != gone || b.count("new") != 5 || b.count("same") < 6 {
+				t.Errorf("ran: %v", b.ran)
+			}
+			if _, err := b.PollNow(t.Context(), "gone"); !errors.Is(err, ErrUnknown) {
+				t.Errorf("PollNow of a removed connection says %v", err)
+			}
+		})
+	})
+}
+
+func TestARemovedConnectionEndsWithItsPoll(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(9, 9, connection("a"))
+		var finished atomic.Int64
+		b.job = func(ctx context.Context, c *mail.Connection) mail.Result {
+			r := takes(30*time.Second)(ctx, c)
+			if ctx.Err() == nil {
+				finished.Add(1)
+			}
+			return r
+		}
+		b.during(t, func() {
+			pass(61 * time.Second)
+			b.Update(nil)
+			pass(10 * time.Minute)
+			if finished.Load() != 1 || len(b.ran) != 1 || len(b.All()) != 0 || len(b.entries) != 0 {
+				t.Errorf("%d finished of %v; left: %v", finished.Load(), b.ran, b.entries)
+			}
+		})
+	})
+}
+
+func TestAConnectionThatKeepsFailingBacksOff(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		stubborn := connection("stubborn")
+		stubborn.BackOff = false
+		b := newBench(9, 9, connection("a"), stubborn)
+		b.job = failing
+		b.during(t, func() {
+			var gaps []time.Duration
+			last := time.Now()
+			for n := 1; n <= 11; n++ {
+				for b.count("a") < n {
+					pass(time.Second)
+				}
+				gaps = append(gaps, time.Since(last).Round(time.Minute))
+				last = time.Now()
+			}
+			m := time.Minute
+			if want := []time.Duration{m, m, 2 * m, 4 * m, 8 * m, 16 * m, 32 * m, 60 * m, 60 * m, 60 * m}; !slices.Equal(gaps[1:], want) {
+				t.Errorf("polls are %v apart, not %v", gaps[1:], want)
+			}
+			if s := b.All()[0]; s.FailuresInRow != 11 || s.BackingOffUntil.IsZero() || s.Next.Before(s.BackingOffUntil) {
+				t.Errorf("status %+v", s)
+			}
+			if n := b.count("stubborn"); n < 180 {
+				t.Errorf("one that does not back off was polled %d times", n)
+			}
+			b.job = takes(0)
+			if _, err := b.PollNow(t.Context(), "a"); err != nil {
+				t.Error(err)
+			}
+			if s := b.All()[0]; s.FailuresInRow != 0 || !s.BackingOffUntil.IsZero() {
+				t.Errorf("after a success: %+v", s)
+			}
+			n := b.count("a")
+			pass(5 * time.Minute)
+			if b.count("a") != n+5 {
+				t.Errorf("polled %d times in five minutes", b.count("a")-n)
+			}
+		})
+	})
+}
+
+func TestAChangedConnectionNoLongerBacksOff(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(9, 9, connection("a"))
+		b.job = failing
+		b.during(t, func() {
+			pass(20 * time.Minute)
+			changed := connection("a")
+			changed.Fingerprint = "2"
+			b.Update([]mail.Connection{changed})
+			if s := b.All()[0]; s.FailuresInRow != 0 || !s.BackingOffUntil.IsZero() {
+				t.Errorf("status %+v", s)
+			}
+		})
+	})
+}
+
+func TestAPanicFailsThatJobAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(9, 9, connection("a"), connection("b"))
+		b.job = func(_ context.Context, c *mail.Connection) mail.Result {
+			if c.Name == "a" {
+				panic("boom")
+			}
+			return mail.Result{State: mail.Succeeded}
+		}
+		b.during(t, func() {
+			pass(2*time.Minute + time.Second)
+			if b.count("a") != 2 || b.count("b") != 2 {
+				t.Errorf("ran %v", b.ran)
+			}
+			if last := b.All()[0].Last; last.State != mail.Failed || last.Err.Kind != mail.KindInternal {
+				t.Errorf("result %+v", last)
+			}
+		})
+	})
+}
+
+func TestShutdownWaitsForJobs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(1, 1, connection("a"), connection("b"))
+		var ended atomic.Int64
+		b.job = func(ctx context.Context, _ *mail.Connection) mail.Result {
+			<-ctx.Done()
+			<-time.After(20 * time.Second) // the message at hand
+			ended.Add(1)
+			return mail.Result{State: mail.Failed, Err: mail.AsError(ctx.Err(), "", "")}
+		}
+		b.during(t, func() { pass(2 * time.Minute) })
+		if ended.Load() != 1 || len(b.ran) != 1 {
+			t.Errorf("%d ended of %v", ended.Load(), b.ran)
+		}
+		if _, err := b.PollNow(t.Context(), "a"); !errors.Is(err, ErrStopping) {
+			t.Errorf("PollNow after the end says %v", err)
+		}
+		if b.All()[0].FailuresInRow+b.All()[1].FailuresInRow != 0 {
+			t.Error("a job that was cut off counts as a failure")
+		}
+	})
+}
+
+func TestPollNowEndsWithItsCallerAndWithTheScheduler(t *testing.T) {
+	t.Parallel()
+	for _, who := range []string{"caller", "scheduler"} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(1, 1, connection("a"))
+			b.job = takes(time.Hour)
+			var ended time.Duration
+			var wait sync.WaitGroup
+			b.during(t, func() {
+				ctx, cancel := context.WithCancel(t.Context())
+				start := time.Now()
+				wait.Go(func() {
+					defer cancel()
+					if _, err := b.PollNow(ctx, "a"); err != nil {
+						t.Error(err)
+					}
+					ended = time.Since(start)
+				})
+				pass(10 * time.Second)
+				if who == "caller" {
+					cancel()
+					synctest.Wait()
+				}
+			})
+			wait.Wait()
+			if ended != 10*time.Second {
+				t.Errorf("%s: ended after %v", who, ended)
+			}
+		})
+	}
+}
+
+func TestASteppedClockIsNoticed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(1, 1, connection("a"))
+		var step atomic.Int64
+		b.wall = func() time.Time { return time.Now().Add(time.Duration(step.Load())) }
+		b.during(t, func() {
+			pass(time.Minute)
+			step.Store(int64(-2 * time.Hour))
+			pass(5 * time.Minute)
+			if n := b.count("a"); n < 5 {
+				t.Errorf("polled %d times", n)
+			}
+		})
+	})
+}
+
+func TestCheckTellsWhenFiringsStop(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(1, 1)
+		b.during(t, func() {
+			pass(10 * time.Minute)
+			if err := b.Check(t.Context()); err != nil {
+				t.Error(err)
+			}
+			b.cron.Stop()
+			pass(2 * time.Minute)
+			if err := b.Check(t.Context()); err == nil {
+				t.Error("nothing is wrong with a scheduler that stands still")
+			}
+		})
+	})
+}

@@ -1,0 +1,483 @@
+package state
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"mailpoller/internal/disposition"
+	"mailpoller/internal/mail"
+)
+
+// remembered is how long messages of a void box are recognised by their
+// digest.
+const remembered = 30 * 24 * time.Hour
+
+// record is a row of box.
+type record struct {
+	id          int64 // 0: there is none
+	box         mail.Box
+	saved, seen mail.UIDSet
+}
+
+// Load is what is recorded of the box. It never writes. While another box is
+// recorded as the present one of the connection, that one is void: the next
+// write for this box makes it so, and Recognise knows it already.
+//
+// The cost does not grow with what was saved by IMAP, only with the ranges it
+// forms, with what is pending, and with faults; with POP3 it does.
+func (s *Store) Load(ctx context.Context, connection string, box mail.Box) (mail.Ledger, error) {
+	var l mail.Ledger
+	var stale int64
+	err := s.read(ctx, "load journal of "+connection, func(tx *sql.Tx) error {
+		r, err := present(ctx, tx, connection)
+		if err != nil {
+			return err
+		}
+		if r.box != box {
+			stale, r = r.id, record{}
+		}
+		if r.id != 0 {
+			if err := r.load(ctx, tx, &l); err != nil {
+				return err
+			}
+		}
+		if l.Orphans, err = entries(ctx, tx, `box IN (SELECT id FROM box WHERE connection = $1 AND id <> $2)`, connection, r.id); err != nil {
+			return err
+		}
+		return tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM message JOIN box ON box.id = message.box
+			WHERE connection = $1 AND box.id <> $2 AND pending = 0)`, connection, r.id).Scan(&l.Rebuilt)
+	})
+	if err != nil {
+		return mail.Ledger{}, err
+	}
+	if stale != 0 {
+		s.stale.Store(connection, stale)
+	} else {
+		s.stale.Delete(connection)
+	}
+	return l, nil
+}
+
+// present is the box recorded as the present one of a connection.
+func present(ctx context.Context, tx *sql.Tx, connection string) (record, error) {
+	var r record
+	var saved, seen string
+	err := tx.QueryRowContext(ctx, `SELECT id, account, validity, saved, seen FROM box WHERE connection = $1 AND voided IS NULL`, connection).
+		Scan(&r.id, &r.box.Account, &r.box.Validity, &saved, &seen)
+	if errors.Is(err, sql.ErrNoRows) {
+		return record{}, nil
+	}
+	if err == nil {
+		r.saved, err = mail.ParseUIDSet(saved)
+	}
+	if err == nil {
+		r.seen, err = mail.ParseUIDSet(seen)
+	}
+	if err != nil {
+		return record{}, fmt.Errorf("read mailbox of %s: %w", connection, err)
+	}
+	return r, nil
+}
+
+// load reads what belongs to the box.
+func (r *record) load(ctx context.Context, tx *sql.Tx, l *mail.Ledger) error {
+	l.Saved.UIDs, l.Seen.UIDs = r.saved, r.seen
+	rows, err := tx.QueryContext(ctx, `SELECT uidl, seen FROM message WHERE box = $1 AND uid = 0`, r.id)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var ref mail.Ref
+		var seen bool
+		if err := rows.Scan(&ref.UIDL, &seen); err != nil {
+			return err
+		}
+		l.Saved.Add(ref)
+		if seen {
+			l.Seen.Add(ref)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	if l.Pending, err = entries(ctx, tx, `box = $1`, r.id); err != nil {
+		return err
+	}
+	l.Faults, err = faults(ctx, tx, r.id)
+	return err
+}
+
+// entries are the pending messages of the boxes that the condition names.
+func entries(ctx context.Context, tx *sql.Tx, condition string, args ...any) ([]mail.Entry, error) {
+	rows, err := tx.QueryContext(ctx, `SELECT uid, uidl, size, octets, digest, dir, inode, temp, name
+		FROM message WHERE pending = 1 AND `+condition+` ORDER BY box, uid, uidl`, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []mail.Entry
+	for rows.Next() {
+		var e mail.Entry
+		var digest []byte
+		var inode int64 // the same bits: a database has no unsigned integers
+		if err := rows.Scan(&e.UID, &e.UIDL, &e.Size, &e.Octets, &digest, &e.Dir, &inode, &e.Temp, &e.Name); err != nil {
+			return nil, err
+		}
+		e.Inode = uint64(inode)
+		copy(e.Digest[:], digest)
+		all = append(all, e)
+	}
+	return all, rows.Err()
+}
+
+func faults(ctx context.Context, tx *sql.Tx, box int64) ([]mail.Fault, error) {
+	rows, err := tx.QueryContext(ctx, `SELECT uid, uidl, size, too_large, jobs, reason FROM fault WHERE box = $1 ORDER BY uid, uidl`, box)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []mail.Fault
+	for rows.Next() {
+		var f mail.Fault
+		if err := rows.Scan(&f.UID, &f.UIDL, &f.Size, &f.TooLarge, &f.Jobs, &f.Reason); err != nil {
+			return nil, err
+		}
+		all = append(all, f)
+	}
+	return all, rows.Err()
+}
+
+// epoch is the row of box. If another box was the present one, or none, what
+// is recorded of that one is void from here on.
+func epoch(ctx context.Context, tx *sql.Tx, connection string, box mail.Box) (record, error) {
+	r, err := present(ctx, tx, connection)
+	if err != nil || r.id != 0 && r.box == box {
+		return r, err
+	}
+	if err := void(ctx, tx, connection); err != nil {
+		return record{}, err
+	}
+	r = record{box: box}
+	err = tx.QueryRowContext(ctx, `INSERT INTO box (connection, account, validity, saved, seen) VALUES ($1, $2, $3, '', '') RETURNING id`,
+		connection, box.Account, box.Validity).Scan(&r.id)
+	return r, err
+}
+
+// void ends the present box: what failed in it is forgotten, what was saved
+// out of it is remembered by its digest.
+func void(ctx context.Context, tx *sql.Tx, connection string) error {
+	_, err := tx.ExecContext(ctx, `DELETE FROM fault WHERE box IN (SELECT id FROM box WHERE connection = $1)`, connection)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `DELETE FROM box WHERE connection = $1 AND voided IS NULL
+		AND NOT EXISTS (SELECT 1 FROM message WHERE message.box = box.id)`, connection)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `UPDATE box SET voided = $2, saved = '', seen = '' WHERE connection = $1 AND voided IS NULL`,
+		connection, time.Now().Unix())
+	return err
+}
+
+// expire drops the boxes that have been void for long enough, except those
+// with messages that are still to be published.
+func expire(ctx context.Context, tx *sql.Tx) error {
+	_, err := tx.ExecContext(ctx, `DELETE FROM box WHERE voided < $1
+		AND NOT EXISTS (SELECT 1 FROM message WHERE message.box = box.id AND pending = 1)`, time.Now().Add(-remembered).Unix())
+	return err
+}
+
+// keepSets writes the sets of the box back, if they have changed.
+func (r *record) keepSets(ctx context.Context, tx *sql.Tx) error {
+	_, err := tx.ExecContext(ctx, `UPDATE box SET saved = $2, seen = $3 WHERE id = $1 AND (saved <> $2 OR seen <> $3)`, r.id, r.saved.String(), r.seen.String())
+	return err
+}
+
+// forEach runs a statement for messages of the box, which it knows as $1, $2
+// and $3.
+func (r *record) forEach(ctx context.Context, tx *sql.Tx, refs []mail.Ref, statement string) error {
+	prepared, err := tx.PrepareContext(ctx, statement)
+	if err != nil {
+		return err
+	}
+	defer prepared.Close()
+	for _, ref := range refs {
+		if _, err := prepared.ExecContext(ctx, r.id, ref.UID, ref.UIDL); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const oneMessage = ` WHERE box = $1 AND uid = $2 AND uidl = $3`
+
+// Save records messages as saved and pending, all or none, and forgets what
+// was wrong with them. One that is recorded already is replaced, so a Save
+// may be repeated. An entry without Temp was delivered out of a box that is
+// void: it uses up one record with its digest, so that of two messages that
+// are alike but one is taken for it. Save fails if there is none left.
+func (s *Store) Save(ctx context.Context, connection string, box mail.Box, entries []mail.Entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	return s.write(ctx, "save messages of "+connection, func(tx *sql.Tx) error {
+		r, err := epoch(ctx, tx, connection, box)
+		if err != nil {
+			return err
+		}
+		refs := make([]mail.Ref, len(entries))
+		for i, e := range entries {
+			refs[i] = e.Ref
+			if err := r.save(ctx, tx, connection, e); err != nil {
+				return fmt.Errorf("message %s: %w", e.ID(), err)
+			}
+		}
+		if err := r.forEach(ctx, tx, refs, `DELETE FROM fault`+oneMessage); err != nil {
+			return err
+		}
+		if err := r.keepSets(ctx, tx); err != nil {
+			return err
+		}
+		return expire(ctx, tx)
+	})
+}
+
+func (r *record) save(ctx context.Context, tx *sql.Tx, connection string, e mail.Entry) error {
+	var again bool // recorded before as what it is now: a message that was recognised
+	err := tx.QueryRowContext(ctx, `DELETE FROM message`+oneMessage+` RETURNING temp = '' AND digest = $4`,
+		r.id, e.UID, e.UIDL, e.Digest[:]).Scan(&again)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return err
+	}
+	if e.Temp == "" && !again {
+		if err := useUp(ctx, tx, connection, e.Digest); err != nil {
+			return err
+		}
+	}
+	if e.UID != 0 {
+		r.saved.Add(e.UID, e.UID)
+		r.seen.Remove(e.UID)
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO message (box, uid, uidl, size, octets, digest, dir, inode, temp, name, pending, seen)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1, 0)`,
+		r.id, e.UID, e.UIDL, e.Size, e.Octets, e.Digest[:], e.Dir, int64(e.Inode), e.Temp, e.Name)
+	return err
+}
+
+// useUp drops one record of a delivered message with this digest out of a
+// void box, and the box with its last one. A pending one does not count: its
+// file is still to be published.
+func useUp(ctx context.Context, tx *sql.Tx, connection string, d mail.Digest) error {
+	var box int64
+	err := tx.QueryRowContext(ctx, `DELETE FROM message WHERE (box, uid, uidl) IN (
+			SELECT message.box, uid, uidl FROM message JOIN box ON box.id = message.box
+			WHERE connection = $1 AND voided IS NOT NULL AND digest = $2 AND pending = 0 LIMIT 1)
+		RETURNING box`, connection, d[:]).Scan(&box)
+	if errors.Is(err, sql.ErrNoRows) {
+		return fmt.Errorf("no delivered message with the digest %x is on record any more", d)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `DELETE FROM box WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM message WHERE message.box = $1)`, box)
+	return err
+}
+
+// Recognise reports whether a message with this digest was delivered out of a
+// box of the connection that is void by now. Which box is present, Load says:
+// it must have been called for it.
+func (s *Store) Recognise(ctx context.Context, connection string, d mail.Digest) (known bool, err error) {
+	stale, ok := s.stale.Load(connection)
+	if !ok {
+		stale = int64(0)
+	}
+	err = s.read(ctx, "look up message of "+connection, func(tx *sql.Tx) error {
+		return tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM message JOIN box ON box.id = message.box
+			WHERE connection = $1 AND (voided IS NOT NULL OR box.id = $2) AND digest = $3 AND pending = 0)`,
+			connection, stale, d[:]).Scan(&known)
+	})
+	return known, err
+}
+
+// published is what a message turns into once its file is visible: what is on
+// record of the file has done its duty.
+const published = `UPDATE message SET pending = 0, dir = '', inode = 0, temp = '', name = ''`
+
+// Dispose records that d is in force for messages that are published. One
+// that was deleted is forgotten. Messages that are not on record are passed
+// over.
+func (s *Store) Dispose(ctx context.Context, connection string, box mail.Box, refs []mail.Ref, d disposition.Disposition) error {
+	if len(refs) == 0 {
+		return nil
+	}
+	statement, ok := map[disposition.Disposition]string{
+		disposition.Delete: `DELETE FROM message`,
+		disposition.Keep:   published,
+		disposition.Seen:   published + `, seen = 1`,
+	}[d]
+	what := fmt.Sprintf("record %s for messages of %s", d, connection)
+	if !ok {
+		return mail.Errorf(mail.OpRecord, mail.KindInternal, "%s: no such disposition", what)
+	}
+	return s.write(ctx, what, func(tx *sql.Tx) error {
+		r, err := present(ctx, tx, connection)
+		if err != nil || r.box != box {
+			return err
+		}
+		if err := r.forEach(ctx, tx, refs, statement+oneMessage); err != nil {
+			return err
+		}
+		for _, ref := range refs {
+			switch {
+			case d == disposition.Delete:
+				r.saved.Remove(ref.UID)
+				r.seen.Remove(ref.UID)
+			case d == disposition.Seen && r.saved.Contains(ref.UID):
+				r.seen.Add(ref.UID, ref.UID)
+			}
+		}
+		return r.keepSets(ctx, tx)
+	})
+}
+
+// onePending finds an entry of Load again, in whichever box it is. Where two
+// boxes have a message of one name, Temp tells them apart.
+const onePending = ` WHERE box IN (SELECT id FROM box WHERE connection = $1)
+	AND uid = $2 AND uidl = $3 AND temp = $4 AND digest = $5 AND pending = 1`
+
+// Settle records that orphans are published. They are recognised by their
+// digest from here on.
+func (s *Store) Settle(ctx context.Context, connection string, orphans []mail.Entry) error {
+	if len(orphans) == 0 {
+		return nil
+	}
+	return s.write(ctx, "settle messages of "+connection, func(tx *sql.Tx) error {
+		for _, e := range orphans {
+			if _, err := tx.ExecContext(ctx, published+onePending, connection, e.UID, e.UIDL, e.Temp, e.Digest[:]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Discard forgets pending entries: they were not delivered after all.
+func (s *Store) Discard(ctx context.Context, connection string, entries []mail.Entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	return s.write(ctx, "discard messages of "+connection, func(tx *sql.Tx) error {
+		r, err := present(ctx, tx, connection)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			var box int64
+			err := tx.QueryRowContext(ctx, `DELETE FROM message`+onePending+` RETURNING box`,
+				connection, e.UID, e.UIDL, e.Temp, e.Digest[:]).Scan(&box)
+			if err != nil && !errors.Is(err, sql.ErrNoRows) {
+				return err
+			}
+			if err == nil && box == r.id {
+				r.saved.Remove(e.UID)
+				r.seen.Remove(e.UID)
+			}
+		}
+		return r.keepSets(ctx, tx)
+	})
+}
+
+// SetFaults records what is wrong with messages, in place of what was
+// recorded of each. A fault of no jobs that is not too large is none.
+func (s *Store) SetFaults(ctx context.Context, connection string, box mail.Box, faults []mail.Fault) error {
+	if len(faults) == 0 {
+		return nil
+	}
+	return s.write(ctx, "record faults of "+connection, func(tx *sql.Tx) error {
+		r, err := epoch(ctx, tx, connection, box)
+		if err != nil {
+			return err
+		}
+		for _, f := range faults {
+			if _, err := tx.ExecContext(ctx, `DELETE FROM fault`+oneMessage, r.id, f.UID, f.UIDL); err != nil {
+				return err
+			}
+			if f.Jobs == 0 && !f.TooLarge {
+				continue
+			}
+			if _, err := tx.ExecContext(ctx, `INSERT INTO fault (box, uid, uidl, size, too_large, jobs, reason) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+				r.id, f.UID, f.UIDL, f.Size, f.TooLarge, f.Jobs, clip(f.Reason)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Keep drops what is recorded of messages that the server does not hold,
+// except of those that are pending: their files may still have to be
+// published.
+func (s *Store) Keep(ctx context.Context, connection string, box mail.Box, held mail.Set) error {
+	return s.write(ctx, "prune journal of "+connection, func(tx *sql.Tx) error {
+		r, err := present(ctx, tx, connection)
+		if err != nil || r.id == 0 || r.box != box {
+			return err
+		}
+		for _, gone := range r.saved.Minus(held.UIDs) {
+			if _, err := tx.ExecContext(ctx, `DELETE FROM message WHERE box = $1 AND uid BETWEEN $2 AND $3 AND pending = 0`, r.id, gone.Lo, gone.Hi); err != nil {
+				return err
+			}
+		}
+		if err := r.drop(ctx, tx, held, `message WHERE uid = 0 AND pending = 0`); err != nil {
+			return err
+		}
+		if err := r.drop(ctx, tx, held, `fault WHERE 0 = 0`); err != nil {
+			return err
+		}
+		pending, err := entries(ctx, tx, `box = $1 AND uid > 0`, r.id)
+		if err != nil {
+			return err
+		}
+		r.saved = r.saved.And(held.UIDs)
+		for _, e := range pending {
+			r.saved.Add(e.UID, e.UID)
+		}
+		r.seen = r.seen.And(r.saved)
+		return r.keepSets(ctx, tx)
+	})
+}
+
+// drop deletes those rows of the box for messages that are not held.
+func (r *record) drop(ctx context.Context, tx *sql.Tx, held mail.Set, rows string) error {
+	found, err := tx.QueryContext(ctx, `SELECT uid, uidl FROM `+rows+` AND box = $1`, r.id)
+	if err != nil {
+		return err
+	}
+	defer found.Close()
+	var gone []mail.Ref
+	for found.Next() {
+		var ref mail.Ref
+		if err := found.Scan(&ref.UID, &ref.UIDL); err != nil {
+			return err
+		}
+		if !held.Has(ref) {
+			gone = append(gone, ref)
+		}
+	}
+	if err := found.Err(); err != nil {
+		return err
+	}
+	return r.forEach(ctx, tx, gone, `DELETE FROM `+rows+` AND box = $1 AND uid = $2 AND uidl = $3`)
+}
+
+// Void makes what is recorded of the present box of the connection void.
+func (s *Store) Void(ctx context.Context, connection string) error {
+	return s.write(ctx, "void journal of "+connection, func(tx *sql.Tx) error {
+		return void(ctx, tx, connection)
+	})
+}

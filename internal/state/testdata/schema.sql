@@ -1,0 +1,52 @@
+CREATE TABLE box (
+    id         INTEGER PRIMARY KEY,
+    connection TEXT    NOT NULL,
+    account    TEXT    NOT NULL,
+    validity   INTEGER NOT NULL, -- UIDVALIDITY; POP3: 0
+    saved      TEXT    NOT NULL, -- UIDs on record
+    seen       TEXT    NOT NULL, -- those of them that SEEN is in force for
+    voided     INTEGER           -- Unix seconds; NULL for the present box of the connection
+) STRICT;
+CREATE TABLE fault (
+    box       INTEGER NOT NULL REFERENCES box (id) ON DELETE CASCADE,
+    uid       INTEGER NOT NULL,
+    uidl      TEXT    NOT NULL,
+    size      INTEGER NOT NULL,
+    too_large INTEGER NOT NULL,
+    jobs      INTEGER NOT NULL,
+    reason    TEXT    NOT NULL,
+    PRIMARY KEY (box, uid, uidl)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE job (
+    seq        INTEGER PRIMARY KEY,
+    connection TEXT    NOT NULL,
+    state      TEXT    NOT NULL,
+    started    INTEGER NOT NULL, -- Unix seconds
+    result     TEXT    NOT NULL  -- JSON
+) STRICT;
+CREATE TABLE message (
+    box     INTEGER NOT NULL REFERENCES box (id) ON DELETE CASCADE,
+    uid     INTEGER NOT NULL, -- 0 for POP3
+    uidl    TEXT    NOT NULL, -- empty for IMAP
+    size    INTEGER NOT NULL, -- as announced
+    octets  INTEGER NOT NULL, -- as received
+    digest  BLOB    NOT NULL, -- SHA-256
+    dir     TEXT    NOT NULL, -- this and the next three only while it is pending
+    inode   INTEGER NOT NULL,
+    temp    TEXT    NOT NULL,
+    name    TEXT    NOT NULL,
+    pending INTEGER NOT NULL, -- 1 until its disposition is in force
+    seen    INTEGER NOT NULL, -- 1 when SEEN is in force; counts for POP3 alone
+    PRIMARY KEY (box, uid, uidl)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE store (
+    instance TEXT    NOT NULL, -- 8 hex digits, names its temporary files
+    jobs     INTEGER NOT NULL  -- how many rows job has, so that nobody counts them
+) STRICT;
+CREATE INDEX box_connection ON box (connection);
+CREATE UNIQUE INDEX box_present ON box (connection) WHERE voided IS NULL;
+CREATE INDEX box_voided ON box (voided) WHERE voided IS NOT NULL;
+CREATE INDEX job_connection ON job (connection, seq);
+CREATE INDEX job_started ON job (started);
+CREATE INDEX message_digest ON message (box, digest);
+CREATE INDEX message_pending ON message (box, uid, uidl) WHERE pending = 1;
