@@ -103,6 +103,9 @@ func (s *pop3Session) stls(ctx context.Context) error {
 // do sends a command that is answered by a status line and returns its text. A
 // -ERR is a *refusal.
 func (s *pop3Session) do(command string, args ...any) (string, error) {
+	if n := s.r.Buffered(); n > 0 {
+		return "", fmt.Errorf("server sent %d octets that it was not asked for", n)
+	}
 	text, err := s.pop.Cmd(command, false, args...)
 	if err != nil {
 		if s.replies.err == nil && s.conn.err() == nil {
@@ -278,7 +281,7 @@ func (s *pop3Session) Fetch(ctx context.Context, refs []mail.Ref, each func(mail
 type retrieved struct {
 	s     *pop3Session
 	size  int64 // as LIST announced it
-	whole bool  // read to its end: the session is in step
+	whole bool  // read to its end, as announced: the session is in step
 }
 
 // WriteTo implements io.WriterTo.
@@ -292,13 +295,17 @@ func (b *retrieved) WriteTo(w io.Writer) (int64, error) {
 	case err != nil:
 		return n, b.s.fail(mail.OpFetch, err)
 	}
-	b.whole = true
 	if n < b.size {
+		// What ended the message may have been part of it, and the rest of it
+		// would be read as the server's answers: Dovecot 2.3 does not add a dot
+		// to one that begins a message. The session ends here.
 		return n, &mail.Error{
 			Op: mail.OpFetch, Kind: mail.KindProtocol,
-			Err: fmt.Errorf("server announced %d octets and sent %d", b.size, n),
+			Err:  fmt.Errorf("server announced %d octets and sent %d", b.size, n),
+			Hint: "the message stays on the server; if this server counts octets in another way, read the mailbox over IMAP",
 		}
 	}
+	b.whole = true
 	return n, nil
 }
 

@@ -21,7 +21,7 @@ type Sample struct {
 func Corpus() []Sample {
 	samples := []struct{ name, raw string }{
 		{"plain", header("plain") + "One line.\r\n"},
-		{"multipart with attachment", multipart},
+		{"multipart with attachment", multipart()},
 		{"message in a message", header("forwarded", "Content-Type: message/rfc822") + header("inner") + "Hello.\r\n"},
 		{"folded header", header("folded\r\n over\r\n\tthree lines") + "Body.\r\n"},
 		{"8-bit UTF-8", header("Übergrößenträger", "Content-Type: text/plain; charset=utf-8", "Content-Transfer-Encoding: 8bit") + "Grüße, 世界 🙂\r\n"},
@@ -83,8 +83,9 @@ func everyOctet() string {
 	return b.String()
 }
 
-var multipart = header("attachment", "MIME-Version: 1.0", `Content-Type: multipart/mixed; boundary="=_b"`) +
-	strings.ReplaceAll(`--=_b
+func multipart() string {
+	return header("attachment", "MIME-Version: 1.0", `Content-Type: multipart/mixed; boundary="=_b"`) +
+		strings.ReplaceAll(`--=_b
 Content-Type: text/plain; charset=utf-8
 
 See the attachment.
@@ -96,3 +97,4 @@ Content-Transfer-Encoding: base64
 AAECAwQFBgcICQoLDA0ODw==
 --=_b--
 `, "\n", "\r\n")
+}

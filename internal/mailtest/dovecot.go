@@ -91,7 +91,11 @@ func StartDovecot(t testing.TB, settings ...string) *Dovecot {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
 
 	d := &Dovecot{CA: NewCA(t), Password: rand.Text(), dir: dir, ports: make(map[endpoint]int)}
 	d.owner = os.Getuid()

@@ -1,8 +1,6 @@
 package mailtest_test
 
 import (
-	"bytes"
-	"strings"
 	"testing"
 
 	"github.com/emersion/go-imap/v2"
@@ -82,66 +80,5 @@ func TestPOP3InTheProcess(t *testing.T) {
 	all := numbered(3)
 	if diff := cmp.Diff([][]byte{all[0], all[2]}, mailtest.Bodies(s.Messages(t, user))); diff != "" {
 		t.Error(diff)
-	}
-}
-
-// TestCorpusIsServedByDovecot holds what Corpus says of a real server against
-// one.
-func TestCorpusIsServedByDovecot(t *testing.T) {
-	t.Parallel()
-	d := mailtest.StartDovecot(t)
-	for _, s := range mailtest.Corpus() {
-		t.Run(s.Name, func(t *testing.T) {
-			t.Parallel()
-			user := d.NewUser(t)
-			d.Deliver(t, user, s.Raw)
-			for store, want := range map[mail.StoreType][]byte{mail.IMAP: s.IMAP, mail.POP3: s.POP3} {
-				fetch := map[mail.StoreType]func(*testing.T, *mail.Connection) []byte{mail.IMAP: fetchIMAP, mail.POP3: fetchPOP3}[store]
-				if got := fetch(t, d.Connection(t, user, store, mail.NoTLS)); want != nil && !bytes.Equal(got, want) {
-					t.Errorf("%s serves %.200q; want %.200q", store, got, want)
-				}
-			}
-		})
-	}
-}
-
-// fetchIMAP fetches the first message.
-func fetchIMAP(t *testing.T, c *mail.Connection) []byte {
-	t.Helper()
-	client := login(t, c)
-	if _, err := client.Select("INBOX", nil).Wait(); err != nil {
-		t.Fatal(err)
-	}
-	whole := &imap.FetchItemBodySection{Peek: true}
-	got, err := client.Fetch(imap.SeqSetNum(1), &imap.FetchOptions{
-		BodySection: []*imap.FetchItemBodySection{whole},
-	}).Collect()
-	if err != nil || len(got) != 1 {
-		t.Fatalf("FETCH: %d messages, %v", len(got), err)
-	}
-	return got[0].FindBodySection(whole)
-}
-
-// fetchPOP3 fetches the first message and takes away the dots that the
-// protocol adds. No library does this octet for octet.
-func fetchPOP3(t *testing.T, c *mail.Connection) []byte {
-	t.Helper()
-	conn, r := dialPort(t, c.Port)
-	say(t, conn, "USER "+c.Username+"\r\nPASS "+c.Password.Literal.Reveal()+"\r\nRETR 1\r\n")
-	for range 4 { // the greeting is the first
-		if reply, err := r.ReadString('\n'); err != nil || !strings.HasPrefix(reply, "+OK") {
-			t.Fatalf("server says %q, %v", reply, err)
-		}
-	}
-	var body []byte
-	for {
-		line, err := r.ReadBytes('\n')
-		if err != nil {
-			t.Fatal(err)
-		}
-		if string(line) == ".\r\n" {
-			return body
-		}
-		body = append(body, bytes.TrimPrefix(line, []byte("."))...)
 	}
 }

@@ -33,8 +33,11 @@ func (p *pass) drain(ctx, hard context.Context) error {
 	}
 	for {
 		query.Limit = batchMessages
+		if p.ledger.Rebuilt {
+			query.Limit = 1 // a record of the old mailbox stands for one message of this one
+		}
 		if p.c.MaxMessages > 0 {
-			query.Limit = min(batchMessages, p.c.MaxMessages-p.result.Messages-p.standing)
+			query.Limit = min(query.Limit, p.c.MaxMessages-p.result.Messages-p.standing)
 		}
 		if query.Limit <= 0 {
 			return nil

@@ -64,8 +64,7 @@ type Scheduler struct {
 // is over.
 type entry struct {
 	c       *mail.Connection
-	timer   *timer
-	id      cron.EntryID
+	timer   *timer // nil when it does not fire
 	removed bool
 	busy    bool
 
@@ -97,19 +96,8 @@ func New(o Options) *Scheduler {
 		wall:    time.Now,
 		beat:    time.Now(),
 	}
-	s.cron = s.newCron()
+	s.cron = cron.New()
 	return s
-}
-
-// newCron makes a cron that fires nothing yet but the heartbeat.
-func (s *Scheduler) newCron() *cron.Cron {
-	c := cron.New(cron.WithLogger(cron.DiscardLogger))
-	c.Schedule(cron.Every(heartbeat), cron.FuncJob(func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.beat = time.Now()
-	}))
-	return c
 }
 
 // SetLimits changes the limits. Jobs in progress are left alone.
@@ -120,10 +108,12 @@ func (s *Scheduler) SetLimits(polls, perHost int) {
 
 // Update puts connections into force. Unchanged ones keep their firings and
 // their history; changed ones use their new settings from their next job on,
-// and no longer back off; those that are gone end with the job in progress.
+// and no longer back off; those that are gone end with the job in progress. The
+// slice must not be changed any more.
 func (s *Scheduler) Update(connections []mail.Connection) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.renew()
 	now := make(map[string]bool, len(connections))
 	s.order = make([]string, len(connections))
 	for i := range connections {
@@ -138,16 +128,14 @@ func (s *Scheduler) Update(connections []mail.Connection) {
 			e.c = c
 			continue
 		}
-		s.cancel(e)
-		e.c, e.removed, e.failures, e.until = c, false, 0, time.Time{}
-		if c.Enabled {
-			s.arm(e)
+		if e.timer == nil || !c.Enabled || e.c.Schedule != c.Schedule {
+			e.timer = s.timer(c)
 		}
+		e.c, e.removed, e.failures, e.until = c, false, 0, time.Time{}
 	}
 	for name, e := range s.entries {
 		if !now[name] {
-			s.cancel(e)
-			e.removed = true
+			e.timer, e.removed = nil, true
 			if !e.busy {
 				delete(s.entries, name)
 			}
@@ -155,22 +143,40 @@ func (s *Scheduler) Update(connections []mail.Connection) {
 	}
 }
 
-// arm sets the timer of an entry; s.mu is held.
-func (s *Scheduler) arm(e *entry) {
-	spec, err := cronspec.Parse(e.c.Schedule)
-	if err != nil { // the configuration has been validated
-		s.options.Log.Error("connection is not polled", zap.String("connection", e.c.Name), zap.Error(err))
-		return
+// timer is a new timer for c, nil when c is never polled.
+func (s *Scheduler) timer(c *mail.Connection) *timer {
+	if !c.Enabled {
+		return nil
 	}
-	e.timer = &timer{schedule: spec.For(e.c.Name)}
-	e.id = s.cron.Schedule(e.timer, cron.FuncJob(func() { s.fire(e) }))
+	spec, err := cronspec.Parse(c.Schedule)
+	if err != nil { // the configuration has been validated
+		s.options.Log.Error("connection is not polled", zap.String("connection", c.Name), zap.Error(err))
+		return nil
+	}
+	return &timer{schedule: spec.For(c.Name)}
 }
 
-// cancel takes the timer of an entry away; s.mu is held.
-func (s *Scheduler) cancel(e *entry) {
-	if e.timer != nil {
-		s.cron.Remove(e.id)
-		e.timer = nil
+// renew replaces cron by one that is told all timers and the heartbeat. A cron
+// that runs sorts all it has for each timer that it is given, which takes
+// seconds for a configuration of thousands, and it cannot be started again
+// while jobs that it started are in progress. s.mu is held.
+func (s *Scheduler) renew() {
+	s.cron.Stop()
+	s.cron = cron.New()
+	s.cron.Schedule(cron.Every(heartbeat), cron.FuncJob(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.beat = time.Now()
+	}))
+	for _, e := range s.entries {
+		if t := e.timer; t != nil {
+			t.hold()
+			s.cron.Schedule(t, cron.FuncJob(func() { s.fire(e, t) }))
+		}
+	}
+	if s.ctx != nil && !s.stopped {
+		s.beat = time.Now()
+		s.cron.Start()
 	}
 }
 
@@ -180,14 +186,26 @@ type timer struct {
 
 	mu         sync.Mutex
 	prev, next time.Time
+	held       bool
 }
 
 // Next implements cron.Schedule.
 func (t *timer) Next(now time.Time) time.Time {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.prev, t.next = t.next, t.schedule.Next(now)
+	if !t.held {
+		t.prev, t.next = t.next, t.schedule.Next(now)
+	}
+	t.held = false
 	return t.next
+}
+
+// hold has Next say once more what it said last, so that a firing that one cron
+// did not come to is made by the next, even if it is late.
+func (t *timer) hold() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.held = !t.next.IsZero()
 }
 
 // due is the firing that is due now. Cron may or may not have asked for the
@@ -211,13 +229,13 @@ func (t *timer) after(now time.Time) time.Time {
 	return t.schedule.Next(now)
 }
 
-// fire is called by cron, on a goroutine of its own.
-func (s *Scheduler) fire(e *entry) {
+// fire is called by cron when a timer of e is due, on a goroutine of its own.
+func (s *Scheduler) fire(e *entry, timer *timer) {
 	now := time.Now()
 	s.mu.Lock()
-	c, ctx, timer := e.c, s.ctx, e.timer
+	c, ctx := e.c, s.ctx
 	switch {
-	case s.stopped || e.removed || timer == nil || now.Before(e.until):
+	case s.stopped || e.timer != timer || now.Before(e.until):
 		s.mu.Unlock()
 		return
 	case e.busy:
@@ -392,8 +410,8 @@ func (s *Scheduler) Check(context.Context) error {
 // context has ended with it. It is called once.
 func (s *Scheduler) Run(ctx context.Context) error {
 	s.mu.Lock()
-	s.ctx, s.beat = ctx, time.Now()
-	s.cron.Start()
+	s.ctx = ctx
+	s.renew()
 	s.mu.Unlock()
 	s.watchClock(ctx)
 	s.mu.Lock()
@@ -422,21 +440,19 @@ func (s *Scheduler) watchClock(ctx context.Context) {
 		}
 		s.options.Log.Warn("the clock was set", zap.Duration("by", jump))
 		began, wall = time.Now(), s.wall().Round(0)
-		s.renew()
+		s.recompute()
 	}
 }
 
-// renew replaces cron by one that has just looked at the clock. A cron cannot
-// be started again while jobs that it started are in progress.
-func (s *Scheduler) renew() {
+// recompute forgets when timers are due: what the clock jumped over is not made
+// up for.
+func (s *Scheduler) recompute() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.cron.Stop()
-	s.cron = s.newCron()
 	for _, e := range s.entries {
 		if e.timer != nil {
-			s.arm(e)
+			e.timer = &timer{schedule: e.timer.schedule}
 		}
 	}
-	s.cron.Start()
+	s.renew()
 }

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/robfig/cron/v3"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 
@@ -183,6 +184,40 @@ func TestLimitsHold(t *testing.T) {
 	})
 }
 
+func TestTheLagIsTheTimeThatAFiringWaits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, other := connection("a"), connection("b")
+		a.Schedule, other.Schedule = "0 * * * *", "0 * * * *"
+		b := newBench(1, 1, a, other)
+		var lags []time.Duration // one at a time, and the last is read when all are over
+		b.options.Started = func(_ *mail.Connection, lag time.Duration) { lags = append(lags, lag) }
+		b.job = takes(7 * time.Second)
+		b.during(t, func() { pass(time.Hour + time.Minute) })
+		if want := []time.Duration{0, 7 * time.Second}; !slices.Equal(lags, want) {
+			t.Errorf("lags are %v, not %v", lags, want)
+		}
+	})
+}
+
+func TestPollNowSaysWhyThereIsNoJob(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		disabled := connection("disabled")
+		disabled.Enabled = false
+		b := newBench(1, 1, connection("a"), disabled)
+		b.job = takes(time.Hour)
+		b.during(t, func() {
+			pass(time.Minute)
+			for name, want := range map[string]error{"a": ErrBusy, "disabled": ErrDisabled, "other": ErrUnknown} {
+				if _, err := b.PollNow(t.Context(), name); !errors.Is(err, want) {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+		})
+	})
+}
+
 func TestAReloadLeavesAloneWhatDidNotChange(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -210,6 +245,44 @@ func TestAReloadLeavesAloneWhatDidNotChange(t *testing.T) {
 			}
 		})
 	})
+}
+
+func TestAReloadLosesNoFiring(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(9, 9, connection("same"), connection("changed"))
+		b.during(t, func() {
+			const minutes = 50
+			for n := range minutes {
+				for i, s := range b.All() { // reload in the instants in which firings are due
+					pass(time.Until(s.Next))
+					changed := connection("changed")
+					changed.Fingerprint = fmt.Sprint(n, i)
+					b.Update([]mail.Connection{connection("same"), changed})
+				}
+			}
+			pass(0)
+			if b.count("same") != minutes || b.count("changed") != minutes {
+				t.Errorf("polled %d and %d times in %d minutes", b.count("same"), b.count("changed"), minutes)
+			}
+		})
+	})
+}
+
+// A cron that did not come to a firing leaves it to the one that replaces it.
+func TestAFiringThatIsHeldIsMadeOnce(t *testing.T) {
+	t.Parallel()
+	due := time.Unix(600, 0)
+	timer := timer{schedule: cron.Every(time.Minute)}
+	timer.Next(due.Add(-time.Minute))
+	timer.hold()
+	late := due.Add(time.Second)
+	if next := timer.Next(late); !next.Equal(due) {
+		t.Errorf("the firing of %v is put off to %v", due, next)
+	}
+	if next := timer.Next(late); !next.Equal(late.Add(time.Minute)) || !timer.due(late).Equal(due) {
+		t.Errorf("then comes %v, and due was %v", next, timer.due(late))
+	}
 }
 
 func TestARemovedConnectionEndsWithItsPoll(t *testing.T) {
@@ -379,11 +452,25 @@ func TestASteppedClockIsNoticed(t *testing.T) {
 		b := newBench(1, 1, connection("a"))
 		var step atomic.Int64
 		b.wall = func() time.Time { return time.Now().Add(time.Duration(step.Load())) }
+		timer := func() *timer {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			return b.entries["a"].timer
+		}
 		b.during(t, func() {
+			first := timer()
 			pass(time.Minute)
+			if timer() != first {
+				t.Error("firings are computed anew although the clock goes as it should")
+			}
 			step.Store(int64(-2 * time.Hour))
+			pass(heartbeat)
+			second := timer()
+			if second == first {
+				t.Error("firings are not computed anew")
+			}
 			pass(5 * time.Minute)
-			if n := b.count("a"); n < 5 {
+			if n := b.count("a"); n < 6 || timer() != second {
 				t.Errorf("polled %d times", n)
 			}
 		})
@@ -406,4 +493,26 @@ func TestCheckTellsWhenFiringsStop(t *testing.T) {
 			}
 		})
 	})
+}
+
+// How long a reload holds up a scheduler that runs.
+func BenchmarkReload(b *testing.B) {
+	connections := func(fingerprint int) []mail.Connection {
+		all := make([]mail.Connection, 10_000)
+		for i := range all {
+			all[i] = connection(fmt.Sprint("connection-", i))
+			all[i].Schedule = fmt.Sprintf("@every %dh", 1+fingerprint%2)
+			all[i].Fingerprint = fmt.Sprint(fingerprint)
+		}
+		return all
+	}
+	bench := newBench(9, 9, connections(0)...)
+	ctx, cancel := context.WithCancel(b.Context())
+	var wait sync.WaitGroup
+	wait.Go(func() { _ = bench.Run(ctx) })
+	for n := 1; b.Loop(); n++ {
+		bench.Update(connections(n))
+	}
+	cancel()
+	wait.Wait()
 }

@@ -288,6 +288,9 @@ func useUp(ctx context.Context, tx *sql.Tx, connection string, d mail.Digest) er
 	return err
 }
 
+const recognise = `SELECT EXISTS (SELECT 1 FROM message JOIN box ON box.id = message.box
+	WHERE connection = $1 AND (voided IS NOT NULL OR box.id = $2) AND digest = $3 AND pending = 0)`
+
 // Recognise reports whether a message with this digest was delivered out of a
 // box of the connection that is void by now. Which box is present, Load says:
 // it must have been called for it.
@@ -297,9 +300,7 @@ func (s *Store) Recognise(ctx context.Context, connection string, d mail.Digest)
 		stale = int64(0)
 	}
 	err = s.read(ctx, "look up message of "+connection, func(tx *sql.Tx) error {
-		return tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM message JOIN box ON box.id = message.box
-			WHERE connection = $1 AND (voided IS NOT NULL OR box.id = $2) AND digest = $3 AND pending = 0)`,
-			connection, stale, d[:]).Scan(&known)
+		return tx.QueryRowContext(ctx, recognise, connection, stale, d[:]).Scan(&known)
 	})
 	return known, err
 }
@@ -428,10 +429,8 @@ func (s *Store) Keep(ctx context.Context, connection string, box mail.Box, held 
 		if err != nil || r.id == 0 || r.box != box {
 			return err
 		}
-		for _, gone := range r.saved.Minus(held.UIDs) {
-			if _, err := tx.ExecContext(ctx, `DELETE FROM message WHERE box = $1 AND uid BETWEEN $2 AND $3 AND pending = 0`, r.id, gone.Lo, gone.Hi); err != nil {
-				return err
-			}
+		if err := r.dropRanges(ctx, tx, r.saved.Minus(held.UIDs)); err != nil {
+			return err
 		}
 		if err := r.drop(ctx, tx, held, `message WHERE uid = 0 AND pending = 0`); err != nil {
 			return err
@@ -450,6 +449,21 @@ func (s *Store) Keep(ctx context.Context, connection string, box mail.Box, held 
 		r.seen = r.seen.And(r.saved)
 		return r.keepSets(ctx, tx)
 	})
+}
+
+// dropRanges deletes the messages with these UIDs, without a look at the rest.
+func (r *record) dropRanges(ctx context.Context, tx *sql.Tx, gone mail.UIDSet) error {
+	prepared, err := tx.PrepareContext(ctx, `DELETE FROM message WHERE box = $1 AND uid BETWEEN $2 AND $3 AND pending = 0`)
+	if err != nil {
+		return err
+	}
+	defer prepared.Close()
+	for _, uids := range gone {
+		if _, err := prepared.ExecContext(ctx, r.id, uids.Lo, uids.Hi); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // drop deletes those rows of the box for messages that are not held.

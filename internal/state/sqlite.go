@@ -137,15 +137,17 @@ func examine(ctx context.Context, db *sql.DB, path string) (version int, err err
 	case application == 0 && version == 0 && objects == 0:
 		return 0, nil // new
 	case application != applicationID:
-		return 0, fmt.Errorf("%s is a database of another program", path)
+		return 0, fmt.Errorf("%s: %w", path, errForeign)
 	case version > known:
 		return 0, fmt.Errorf("%s: %w: it is of version %d, and this program knows versions up to %d", path, errNewer, version, known)
 	}
 	return version, nil
 }
 
-// errNewer marks a database that a later version of the program has migrated.
-var errNewer = errors.New("state database was written by a newer poller")
+var (
+	errForeign = errors.New("the file is a database of another program")
+	errNewer   = errors.New("state database was written by a newer poller")
+)
 
 // check reads the whole file for damage.
 func check(ctx context.Context, db *sql.DB, path string) error {
@@ -168,7 +170,7 @@ func migrate(ctx context.Context, db *sql.DB, path string, version int) error {
 		return fmt.Errorf("switch %s to write-ahead logging: %w", path, err)
 	}
 	if mode != "wal" {
-		return fmt.Errorf("switch %s to write-ahead logging: its file system does not support it", path)
+		return fmt.Errorf("switch %s to write-ahead logging: its file system does not support it, as network file systems do not", path)
 	}
 	files := schemas()
 	for i := version; i < len(files); i++ {
@@ -233,6 +235,8 @@ func hint(dir string, err error) string {
 		return "one poller at a time may use a state directory: talk to the running one, stop it, or give this one a state_dir of its own"
 	case errors.Is(err, errNewer):
 		return "run that newer version, or put back the copy of " + dir + " from before the upgrade"
+	case errors.Is(err, errForeign):
+		return "give poller a state_dir of its own"
 	case errors.Is(err, errUncertain):
 		return "look for disk errors in the system log, then restart poller: it goes on from what the disk really holds"
 	case errors.Is(err, errDamaged), c == sqlite3.SQLITE_CORRUPT, c == sqlite3.SQLITE_NOTADB:

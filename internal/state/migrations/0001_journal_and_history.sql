@@ -37,7 +37,8 @@ CREATE TABLE message (
     seen    INTEGER NOT NULL, -- 1 when SEEN is in force; counts for POP3 alone
     PRIMARY KEY (box, uid, uidl)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX message_digest ON message (box, digest);
+-- Without its condition SQLite reads the whole box instead.
+CREATE INDEX message_digest ON message (box, digest) WHERE pending = 0;
 CREATE INDEX message_pending ON message (box, uid, uidl) WHERE pending = 1;
 
 -- A message that stays on the server because of what is wrong with it.

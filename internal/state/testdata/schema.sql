@@ -48,5 +48,5 @@ CREATE UNIQUE INDEX box_present ON box (connection) WHERE voided IS NULL;
 CREATE INDEX box_voided ON box (voided) WHERE voided IS NOT NULL;
 CREATE INDEX job_connection ON job (connection, seq);
 CREATE INDEX job_started ON job (started);
-CREATE INDEX message_digest ON message (box, digest);
+CREATE INDEX message_digest ON message (box, digest) WHERE pending = 0;
 CREATE INDEX message_pending ON message (box, uid, uidl) WHERE pending = 1;

@@ -1,0 +1,233 @@
+// Package auth knows where secrets come from.
+package auth
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"mailpoller/internal/mail"
+)
+
+// Secrets reads secrets from their sources, and each source once, until it is
+// told that what it read is out of date. It may be used by many goroutines.
+type Secrets struct {
+	credentials string // directory of systemd's credentials; may be empty
+
+	mu   sync.Mutex
+	read map[string]*reading // by source
+}
+
+// reading is one reading of a source, which all who want it share.
+type reading struct {
+	done   chan struct{} // closed when it is over
+	secret mail.Secret
+	err    error
+}
+
+// NewSecrets reads nothing yet. Credentials are looked for where systemd says
+// ($CREDENTIALS_DIRECTORY).
+func NewSecrets() *Secrets {
+	return &Secrets{credentials: os.Getenv("CREDENTIALS_DIRECTORY"), read: make(map[string]*reading)}
+}
+
+const (
+	maxSecret      = 64 << 10 // octets; tokens are a few KiB
+	commandTimeout = 30 * time.Second
+)
+
+// Get is the secret behind a source; none for a source that names nothing. Its
+// errors are *mail.Error of kind config. An error is not remembered.
+func (s *Secrets) Get(ctx context.Context, src mail.SecretSource) (mail.Secret, error) {
+	if src.IsZero() || !src.Literal.IsZero() {
+		return src.Literal, nil
+	}
+	id := identity(src)
+	for {
+		s.mu.Lock()
+		r, ok := s.read[id]
+		if !ok {
+			r = &reading{done: make(chan struct{})}
+			s.read[id] = r
+			s.mu.Unlock()
+			r.secret, r.err = s.from(ctx, src)
+			s.mu.Lock()
+			if r.err != nil && s.read[id] == r {
+				delete(s.read, id)
+			}
+			s.mu.Unlock()
+			close(r.done)
+			return r.secret, r.err
+		}
+		s.mu.Unlock()
+		select {
+		case <-r.done:
+		case <-ctx.Done():
+			return mail.Secret{}, mail.AsError(context.Cause(ctx), mail.OpSecret, mail.KindConfig)
+		}
+		if !cutOff(r.err) {
+			return r.secret, r.err
+		}
+		// Who read it was cut off, which is no failure of ours: again.
+	}
+}
+
+// identity is equal for equal sources.
+func identity(src mail.SecretSource) string {
+	return fmt.Sprintf("%q %q %q %q", src.File, src.Env, src.Credential, src.Command)
+}
+
+func cutOff(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// Forget makes the next Get read the source again: the secret was refused, and
+// may have changed since it was read.
+func (s *Secrets) Forget(src mail.SecretSource) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.read, identity(src))
+}
+
+// Reset makes Get read every source again.
+func (s *Secrets) Reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.read)
+}
+
+// from reads a source.
+func (s *Secrets) from(ctx context.Context, src mail.SecretSource) (mail.Secret, error) {
+	var value, hint string
+	var err error
+	switch {
+	case src.File != "":
+		hint = "write the secret into the file, and let the user that runs poller read it"
+		value, err = readFile(src.File)
+	case src.Env != "":
+		hint = "set the variable in the environment of poller (Environment= of its unit)"
+		var set bool
+		if value, set = os.LookupEnv(src.Env); !set {
+			err = errors.New("it is not set")
+		}
+	case src.Credential != "":
+		hint = "pass it with LoadCredential= in the unit of poller"
+		value, err = s.credential(src.Credential)
+	default:
+		hint = "run the command by hand, as the user that runs poller"
+		value, err = output(ctx, src.Command)
+	}
+	if value = strings.TrimSuffix(strings.TrimSuffix(value, "\n"), "\r"); err == nil {
+		switch {
+		case value == "":
+			err = errors.New("it is empty")
+		case strings.ContainsAny(value, "\r\n\x00"):
+			err = errors.New("it holds more than one line, or a NUL, which no server can be sent")
+		}
+	}
+	if err != nil {
+		return mail.Secret{}, &mail.Error{Op: mail.OpSecret, Kind: mail.KindConfig, Err: fmt.Errorf("%s: %w", src, err), Hint: hint}
+	}
+	return mail.NewSecret(value), nil
+}
+
+func readFile(path string) (string, error) {
+	// A pipe or a device must not make the poll wait.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return "", cause(err)
+	}
+	defer f.Close()
+	return readRegular(f)
+}
+
+func (s *Secrets) credential(name string) (string, error) {
+	if s.credentials == "" {
+		return "", errors.New("systemd passed no credentials")
+	}
+	root, err := os.OpenRoot(s.credentials)
+	if err != nil {
+		return "", cause(err)
+	}
+	defer root.Close()
+	f, err := root.Open(name)
+	if err != nil {
+		return "", cause(err)
+	}
+	defer f.Close()
+	return readRegular(f)
+}
+
+func readRegular(f *os.File) (string, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return "", cause(err)
+	}
+	if !info.Mode().IsRegular() {
+		return "", errors.New("it is not a regular file")
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
+	if err == nil && len(data) > maxSecret {
+		err = fmt.Errorf("it holds more than %d KiB", maxSecret>>10)
+	}
+	return string(data), cause(err)
+}
+
+// cause is what the system said, without the path.
+func cause(err error) error {
+	var e *os.PathError
+	if errors.As(err, &e) {
+		return e.Err
+	}
+	return err
+}
+
+// output runs a command, without a shell, and returns what it prints.
+func output(ctx context.Context, argv []string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...) //nolint:gosec // G204: the operator names the command
+	// The command may have started others: all go with it.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = time.Second
+	var out, complaint bounded
+	cmd.Stdout, cmd.Stderr = &out, &complaint
+	err := cmd.Run()
+	switch {
+	case ctx.Err() != nil:
+		return "", fmt.Errorf("it took too long: %w", context.Cause(ctx))
+	case err != nil:
+		if line, _, _ := strings.Cut(strings.TrimSpace(complaint.String()), "\n"); line != "" {
+			return "", fmt.Errorf("%w: %.200q", err, line)
+		}
+		return "", err
+	case out.over:
+		return "", fmt.Errorf("it prints more than %d KiB", maxSecret>>10)
+	}
+	return out.String(), nil
+}
+
+// bounded keeps the beginning of what is written to it.
+type bounded struct {
+	bytes.Buffer
+	over bool
+}
+
+func (b *bounded) Write(p []byte) (int, error) {
+	if room := maxSecret - b.Len(); len(p) > room {
+		b.over = true
+		b.Buffer.Write(p[:room])
+	} else {
+		b.Buffer.Write(p)
+	}
+	return len(p), nil
+}
