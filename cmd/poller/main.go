@@ -100,7 +100,6 @@ into folders, whole, and then deletes them on the server, keeps them or marks
 them as seen. It never loses a message and never delivers one twice.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
 		Version:       version,
 	}
 	path := os.Getenv("POLLER_CONFIG")

@@ -2,7 +2,6 @@
 package auth
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +30,7 @@ type reading struct {
 	done   chan struct{} // closed when it is over
 	secret mail.Secret
 	err    error
+	cutOff bool // by the context of who read it
 }
 
 // NewSecrets reads nothing yet. Credentials are looked for where systemd says
@@ -44,8 +44,11 @@ const (
 	commandTimeout = 30 * time.Second
 )
 
+var errTooMuch = fmt.Errorf("it is larger than %d KiB", maxSecret>>10)
+
 // Get is the secret behind a source; none for a source that names nothing. Its
-// errors are *mail.Error of kind config. An error is not remembered.
+// errors are *mail.Error, of kind config unless ctx ended. An error is not
+// remembered, but those who wait for the same reading share it.
 func (s *Secrets) Get(ctx context.Context, src mail.SecretSource) (mail.Secret, error) {
 	if src.IsZero() || !src.Literal.IsZero() {
 		return src.Literal, nil
@@ -59,6 +62,7 @@ func (s *Secrets) Get(ctx context.Context, src mail.SecretSource) (mail.Secret, 
 			s.read[id] = r
 			s.mu.Unlock()
 			r.secret, r.err = s.from(ctx, src)
+			r.cutOff = r.err != nil && ctx.Err() != nil
 			s.mu.Lock()
 			if r.err != nil && s.read[id] == r {
 				delete(s.read, id)
@@ -73,20 +77,16 @@ func (s *Secrets) Get(ctx context.Context, src mail.SecretSource) (mail.Secret, 
 		case <-ctx.Done():
 			return mail.Secret{}, mail.AsError(context.Cause(ctx), mail.OpSecret, mail.KindConfig)
 		}
-		if !cutOff(r.err) {
+		if !r.cutOff {
 			return r.secret, r.err
 		}
-		// Who read it was cut off, which is no failure of ours: again.
+		// That is no failure of ours: again.
 	}
 }
 
 // identity is equal for equal sources.
 func identity(src mail.SecretSource) string {
 	return fmt.Sprintf("%q %q %q %q", src.File, src.Env, src.Credential, src.Command)
-}
-
-func cutOff(err error) bool {
-	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // Forget makes the next Get read the source again: the secret was refused, and
@@ -125,7 +125,10 @@ func (s *Secrets) from(ctx context.Context, src mail.SecretSource) (mail.Secret,
 		hint = "run the command by hand, as the user that runs poller"
 		value, err = output(ctx, src.Command)
 	}
-	if value = strings.TrimSuffix(strings.TrimSuffix(value, "\n"), "\r"); err == nil {
+	if err == nil {
+		if line, ended := strings.CutSuffix(value, "\n"); ended {
+			value = strings.TrimSuffix(line, "\r")
+		}
 		switch {
 		case value == "":
 			err = errors.New("it is empty")
@@ -133,7 +136,10 @@ func (s *Secrets) from(ctx context.Context, src mail.SecretSource) (mail.Secret,
 			err = errors.New("it holds more than one line, or a NUL, which no server can be sent")
 		}
 	}
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return mail.Secret{}, mail.AsError(fmt.Errorf("%s: %w", src, context.Cause(ctx)), mail.OpSecret, mail.KindConfig)
+	case err != nil:
 		return mail.Secret{}, &mail.Error{Op: mail.OpSecret, Kind: mail.KindConfig, Err: fmt.Errorf("%s: %w", src, err), Hint: hint}
 	}
 	return mail.NewSecret(value), nil
@@ -157,8 +163,8 @@ func (s *Secrets) credential(name string) (string, error) {
 	if err != nil {
 		return "", cause(err)
 	}
-	defer root.Close()
-	f, err := root.Open(name)
+	defer func() { _ = root.Close() }() // only read
+	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return "", cause(err)
 	}
@@ -176,7 +182,7 @@ func readRegular(f *os.File) (string, error) {
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
 	if err == nil && len(data) > maxSecret {
-		err = fmt.Errorf("it holds more than %d KiB", maxSecret>>10)
+		err = errTooMuch
 	}
 	return string(data), cause(err)
 }
@@ -199,35 +205,38 @@ func output(ctx context.Context, argv []string) (string, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second
-	var out, complaint bounded
+	out := bounded{full: errTooMuch}
+	var complaint bounded
 	cmd.Stdout, cmd.Stderr = &out, &complaint
 	err := cmd.Run()
 	switch {
 	case ctx.Err() != nil:
-		return "", fmt.Errorf("it took too long: %w", context.Cause(ctx))
+		return "", fmt.Errorf("it did not end within %v", commandTimeout)
+	case out.over:
+		return "", errTooMuch // also when that ended it
 	case err != nil:
-		if line, _, _ := strings.Cut(strings.TrimSpace(complaint.String()), "\n"); line != "" {
+		if line, _, _ := strings.Cut(strings.TrimSpace(string(complaint.kept)), "\n"); line != "" {
 			return "", fmt.Errorf("%w: %.200q", err, line)
 		}
 		return "", err
-	case out.over:
-		return "", fmt.Errorf("it prints more than %d KiB", maxSecret>>10)
 	}
-	return out.String(), nil
+	return string(out.kept), nil
 }
 
-// bounded keeps the beginning of what is written to it.
+// bounded keeps the beginning of what is written to it. It embeds no buffer,
+// whose ReadFrom would know no bound.
 type bounded struct {
-	bytes.Buffer
+	kept []byte
 	over bool
+	full error // what a writer is told that goes on; nil to let it
 }
 
 func (b *bounded) Write(p []byte) (int, error) {
-	if room := maxSecret - b.Len(); len(p) > room {
-		b.over = true
-		b.Buffer.Write(p[:room])
-	} else {
-		b.Buffer.Write(p)
+	room := maxSecret - len(b.kept)
+	if len(p) <= room {
+		b.kept = append(b.kept, p...)
+		return len(p), nil
 	}
-	return len(p), nil
+	b.kept, b.over = append(b.kept, p[:room]...), true
+	return len(p), b.full
 }

@@ -3,33 +3,32 @@ package config
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
-	"maps"
+	"fmt"
 	"net/netip"
 	"strings"
 	"time"
+
+	yaml "go.yaml.in/yaml/v4"
 
 	"mailpoller/internal/disposition"
 	"mailpoller/internal/mail"
 )
 
-// draft is a connection while it is read.
-type draft struct {
+// settings are those of a connection as the file knows them.
+type settings struct {
 	mail.Connection
 	caFile string
-
-	where node            // the mapping
-	at    map[string]node // the values that are given in it
 }
 
-// newDraft is a connection with nothing given.
-func newDraft() *draft {
-	return &draft{Connection: mail.Connection{
+// newSettings are those of a connection of which nothing is given. The
+// disposition depends on the protocol, and follows when that is known.
+func newSettings() settings {
+	return settings{Connection: mail.Connection{
 		Enabled:     true,
 		Security:    mail.SSLTLS,
 		Auth:        mail.AuthAuto,
 		Store:       mail.IMAP,
-		Mailbox:     "INBOX",
+		Mailbox:     inbox,
 		Pull:        disposition.Pull{Unread: true},
 		FileMode:    0o640,
 		DirMode:     0o750,
@@ -41,115 +40,135 @@ func newDraft() *draft {
 	}}
 }
 
-func (d *draft) clone() *draft {
-	c := *d
-	c.at = maps.Clone(d.at)
-	return &c
+// section is a part of a file that settings were read from.
+type section struct {
+	settings
+	whole node
+	at    map[string]node // the values that are given
+	base  *section        // the defaults, which have none
 }
 
-// place is where a key is given, or else the connection as a whole.
-func (d *draft) place(key string) node {
-	if n, ok := d.at[key]; ok {
+// place is where a key is given, here or in the defaults, or else the section
+// as a whole.
+func (s *section) place(key string) node {
+	if n, ok := s.at[key]; ok {
 		return n
 	}
-	return d.where
+	if n, ok := s.base.at[key]; ok {
+		return n
+	}
+	return s.whole
 }
 
-// require reports the keys that are missing, and a name that is taken.
-func (l *loader) require(d *draft, named map[string]node) {
-	for _, needed := range []struct {
-		key   string
-		given bool
-	}{{"name", d.Name != ""}, {"host", d.Host != ""}, {"port", d.Port != 0}, {"folder", d.Folder != ""}} {
-		n, written := d.at[needed.key]
-		if needed.given || written && !n.empty() { // what is written was reported
-			continue
-		}
-		l.fault(d.place(needed.key), "%s: missing; accepted: %s", needed.key, lookUp(connectionKeys, needed.key).accepts)
+// connection reads a connection, completes it with what depends on other keys,
+// and judges what the keys mean together. It is nil for what is none.
+func (l *loader) connection(n node, base *section, caFile string) *section {
+	if n.Kind != yaml.MappingNode {
+		l.fault(n, "connections: found %s; accepted: a mapping with the keys of a connection", n.found())
+		return nil
 	}
-	if d.Name == "" {
+	s := &section{settings: base.settings, whole: n, base: base}
+	s.at = decode(l, n, connectionKeys, &s.settings)
+	for _, name := range []string{"name", "host", "port", "folder"} {
+		_, given := s.at[name]
+		_, inherited := base.at[name]
+		if !given && !inherited {
+			l.fault(n, "%s: missing; accepted: %s", name, lookUp(connectionKeys, name).accepts)
+		}
+	}
+	if s.Dispose == "" {
+		s.Dispose = disposition.Keep
+		if s.Store == mail.POP3 {
+			s.Dispose = disposition.Delete
+		}
+	}
+	if s.Store == mail.POP3 {
+		if n, given := s.at["mailbox"]; given {
+			l.fault(n, "mailbox: found %s, but POP3 has no mailbox to choose; accepted: nothing, or store_type: IMAP", n.found())
+		}
+		s.Mailbox = ""
+	}
+	if s.Timeout > s.PollTimeout {
+		l.fault(s.place("timeout"), "timeout: found %s, which is longer than poll_timeout; accepted: up to %s", short(s.Timeout), short(s.PollTimeout))
+	}
+	var files []string
+	for _, f := range []string{caFile, s.caFile} {
+		if f != "" {
+			files = append(files, f)
+		}
+	}
+	roots, err := l.trusted(files...)
+	if err != nil {
+		l.fault(s.place("ca_file"), "ca_file: %v", err)
+	}
+	s.TLS.Roots = roots.pool
+	s.Fingerprint = s.fingerprint(roots.digest)
+	l.doubt(s)
+	return s
+}
+
+// named takes the name of a connection. It has to be its own, and should not
+// be told from another's by case alone where both save to one folder: some
+// file systems ignore it.
+func (l *loader) named(s *section, taken map[string]node, twins map[string]string) {
+	if s.Name == "" {
 		return
 	}
-	if first, taken := named[d.Name]; taken {
-		l.fault(d.place("name"), "name: found %q, which is taken by the connection at %s:%d", d.Name, first.file, first.Line)
+	at := s.place("name")
+	if first, ok := taken[s.Name]; ok {
+		l.fault(at, "name: found %q, which is taken by the connection at %s:%d; accepted: a name of its own", s.Name, first.file, first.Line)
 		return
 	}
-	named[d.Name] = d.place("name")
-}
-
-// finish completes a connection with what depends on other keys, checks what
-// the keys mean together, and says what is doubtful.
-func (l *loader) finish(d *draft, c *Config) mail.Connection {
-	if d.Dispose == "" {
-		d.Dispose = disposition.Keep
-		if d.Store == mail.POP3 {
-			d.Dispose = disposition.Delete
-		}
+	taken[s.Name] = at
+	id := s.Folder + "\x00" + strings.ToLower(s.Name)
+	if twin, ok := twins[id]; ok {
+		l.warn(at, "name: %q and %q differ in case alone and share a folder", twin, s.Name)
+		return
 	}
-	if n, given := d.at["mailbox"]; given && !n.empty() && d.Store == mail.POP3 {
-		l.fault(n, "mailbox: found %s, but POP3 has one mailbox alone; accepted: nothing, or store_type: IMAP", n.found())
-	}
-	if d.Timeout > d.PollTimeout {
-		l.fault(d.place("timeout"), "timeout: found %v, which is longer than poll_timeout of %v", d.Timeout, d.PollTimeout)
-	}
-	var certificates string
-	if files := nonEmpty(c.caFile, d.caFile); len(files) > 0 {
-		r := l.certificates(files...)
-		d.TLS.Roots, certificates = r.pool, r.digest
-	}
-	l.doubt(d)
-	d.Fingerprint = d.fingerprint(certificates)
-	return d.Connection
-}
-
-func nonEmpty(all ...string) []string {
-	var some []string
-	for _, s := range all {
-		if s != "" {
-			some = append(some, s)
-		}
-	}
-	return some
+	twins[id] = s.Name
 }
 
 // doubt warns of what works, but may not be meant.
-func (l *loader) doubt(d *draft) {
-	for _, w := range []struct {
-		if_  bool
-		key  string
-		text string
+func (l *loader) doubt(s *section) {
+	for _, doubt := range []struct {
+		key, message string
+		applies      bool
 	}{
 		{
-			d.Security == mail.NoTLS && !loopback(d.Host), "connection_security",
-			"connection_security: NONE sends the password and the messages in clear text",
+			"connection_security", "NONE sends the password and the messages in clear text",
+			s.Security == mail.NoTLS && !loopback(s.Host),
 		},
 		{
-			d.Security != mail.NoTLS && !d.TLS.MatchHostname, "match_server_hostname",
-			"match_server_hostname: DISABLED accepts the certificate of any host whose issuer is trusted",
+			"match_server_hostname", "DISABLED takes the certificate of any host for that of this one",
+			s.Security != mail.NoTLS && !s.TLS.MatchHostname,
 		},
 		{
-			d.Pull == disposition.Pull{} && d.Dispose != disposition.Delete, "pull_disposition",
-			"pull_disposition: GET_FIRST_MESSAGE with disposition " + string(d.Dispose) + " can never move on to a second message",
+			"pull_disposition", "GET_FIRST_MESSAGE with disposition " + string(s.Dispose) + " never gets past the first message",
+			s.Pull == disposition.Pull{} && s.Dispose != disposition.Delete,
 		},
 		{
-			(d.Retry.Max == 0) != (d.Retry.Interval == 0), "max_retries",
-			"max_retries: nothing is tried again unless both max_retries and retry_interval are given",
+			"max_retries", "has no effect without retry_interval",
+			s.Retry.Max > 0 && s.Retry.Interval == 0,
 		},
 		{
-			d.Username == "", "username",
-			"username: missing, so nobody can log in",
+			"retry_interval", "has no effect without max_retries",
+			s.Retry.Max == 0 && s.Retry.Interval > 0,
 		},
 		{
-			d.Username != "" && d.Password.IsZero(), "password",
-			"password: missing, so nobody can log in",
+			"username", "missing, so the server will not let anyone in",
+			s.Username == "",
 		},
 		{
-			!d.Password.Literal.IsZero() && l.open[d.place("password").file], "password",
-			"password: other users can read this file; see {file: PATH} and {credential: NAME}, or chmod go= it",
+			"password", "missing, so the server will not let the user in",
+			s.Username != "" && s.Password.IsZero(),
+		},
+		{
+			"password", "stands in a file that other users can read; chmod go= the file, or see {file: PATH} and {credential: NAME}",
+			!s.Password.Literal.IsZero() && l.exposed[s.place("password").file],
 		},
 	} {
-		if w.if_ {
-			l.warn(d.place(w.key), "%s", w.text)
+		if doubt.applies {
+			l.warn(s.place(doubt.key), "%s: %s", doubt.key, doubt.message)
 		}
 	}
 }
@@ -159,34 +178,13 @@ func loopback(host string) bool {
 	return err == nil && addr.IsLoopback() || strings.EqualFold(host, "localhost")
 }
 
-// lookAlike warns of connections that share a folder and whose files a file
-// system that ignores case would take for one another's.
-func (l *loader) lookAlike(drafts []*draft) {
-	first := make(map[string]*draft)
-	for _, d := range drafts {
-		id := d.Folder + "\x00" + strings.ToLower(d.Name)
-		if other, ok := first[id]; ok && other.Name != d.Name {
-			l.warn(d.place("name"), "name: %q and %q share a folder and differ by case alone", other.Name, d.Name)
-			continue
-		}
-		first[id] = d
+// fingerprint is equal exactly when all settings are, what the certificate
+// files hold included. It is a digest, and so gives no secret away.
+func (s *settings) fingerprint(certificates string) string {
+	text := fmt.Appendf(nil, "%q %q", s.Password.Literal.Reveal(), certificates)
+	for _, e := range shown(connectionKeys, s) {
+		text = fmt.Appendf(text, "\n%s %#v", e.key, e.value)
 	}
-}
-
-// fingerprint is equal exactly when all settings are. A secret goes into it as
-// a digest, and the result is one of all.
-func (d *draft) fingerprint(certificates string) string {
-	settings := shown(connectionKeys, d)
-	text, err := json.Marshal(append(settings,
-		item{"password digest", digest(d.Name + "\x00" + d.Password.Literal.Reveal())},
-		item{"certificates", certificates}))
-	if err != nil {
-		panic(err) // texts, numbers and lists of them
-	}
-	return digest(string(text))
-}
-
-func digest(s string) string {
-	sum := sha256.Sum256([]byte(s))
+	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:])
 }

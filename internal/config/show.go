@@ -1,57 +1,55 @@
 package config
 
 import (
-	"fmt"
 	"io"
 
 	yaml "go.yaml.in/yaml/v4"
 )
 
-// item is a key and its value, as shown.
-type item struct {
-	Key   string
-	Value any
+// entry is a key and its value, as they are shown.
+type entry struct {
+	key   string
+	value any
 }
 
-// items keep their order.
-type items []item
+// entries are a mapping that keeps its order.
+type entries []entry
 
 // shown is what a table shows of v.
-func shown[T any](keys []key[T], v *T) items {
-	var all items
-	for _, k := range keys {
-		if k.show == nil {
-			continue
-		}
-		if value := k.show(v); value != nil {
-			all = append(all, item{k.name, value})
+func shown[T any](keys []key[T], v *T) entries {
+	all := make(entries, 0, len(keys))
+	for i := range keys {
+		if value := keys[i].show(v); value != nil {
+			all = append(all, entry{keys[i].name, value})
 		}
 	}
 	return all
 }
 
-// MarshalYAML makes a mapping of items, in their order.
-func (i items) MarshalYAML() (any, error) {
+// MarshalYAML is the mapping.
+func (e entries) MarshalYAML() (any, error) {
 	m := &yaml.Node{Kind: yaml.MappingNode}
-	for _, it := range i {
-		var value yaml.Node
-		if err := value.Encode(it.Value); err != nil {
-			return nil, fmt.Errorf("show %s: %w", it.Key, err)
+	for _, entry := range e {
+		var key, value yaml.Node
+		key.SetString(entry.key)
+		if err := value.Encode(entry.value); err != nil {
+			return nil, err
 		}
-		m.Content = append(m.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: it.Key}, &value)
+		m.Content = append(m.Content, &key, &value)
 	}
 	return m, nil
 }
 
-// Show writes the settings in force as YAML: every default filled in, values
-// spelled as the documentation spells them, secrets masked.
+// Show writes the settings in force as YAML that can be loaded again: every
+// default filled in, values spelled as the documentation spells them, secrets
+// masked.
 func (c *Config) Show(w io.Writer) error {
-	all := shown(topKeys, &file{Config: c})
-	connections := make([]items, len(c.drafts))
-	for i, d := range c.drafts {
-		connections[i] = shown(connectionKeys, d)
+	connections := make([]entries, len(c.Connections))
+	for i := range connections {
+		connections[i] = shown(connectionKeys, &settings{c.Connections[i], c.caFiles[i]})
 	}
-	text, err := yaml.Dump(append(all, item{"connections", connections}))
+	all := append(shown(topKeys, &top{Config: c}), entry{"connections", connections})
+	text, err := yaml.Dump(all)
 	if err != nil {
 		return err
 	}

@@ -103,8 +103,12 @@ func fires(fields *cron.SpecSchedule) error {
 		name string
 		bits uint64
 	}{
-		{"second", fields.Second}, {"minute", fields.Minute}, {"hour", fields.Hour},
-		{"day of month", fields.Dom}, {"month", fields.Month}, {"day of week", fields.Dow},
+		{"second", fields.Second},
+		{"minute", fields.Minute},
+		{"hour", fields.Hour},
+		{"day of month", fields.Dom},
+		{"month", fields.Month},
+		{"day of week", fields.Dow},
 	} {
 		// Judged first: Next would walk through every second of five years.
 		if f.bits == 0 {
@@ -135,10 +139,10 @@ func (s Schedule) For(name string) cron.Schedule {
 	if s.interval == 0 {
 		return s.fields
 	}
-	hash := fnv.New64a()
+	hash := fnv.New32a()
 	hash.Write([]byte(name))
 	seconds := int64(s.interval / time.Second)
-	return spread{seconds: seconds, offset: int64(hash.Sum64() % uint64(seconds))}
+	return spread{seconds: seconds, offset: int64(hash.Sum32()) % seconds}
 }
 
 // spread fires in the seconds of Unix time that leave offset when divided by

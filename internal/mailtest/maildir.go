@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -109,8 +111,21 @@ func (d *Dovecot) deliver(t testing.TB, user, name string, m []byte) {
 
 // Messages is what the mailbox of the user holds, in the order of delivery,
 // read from its files: no session takes part in it, so looking changes
-// nothing. No session should be changing the mailbox meanwhile.
+// nothing. Where a session is changing the mailbox meanwhile, it looks again.
 func (d *Dovecot) Messages(t testing.TB, user string) []Message {
+	t.Helper()
+	for {
+		messages, err := d.messages(t, user)
+		if err == nil {
+			return messages
+		}
+		if !errors.Is(err, fs.ErrNotExist) || t.Context().Err() != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (d *Dovecot) messages(t testing.TB, user string) ([]Message, error) {
 	t.Helper()
 	uids := d.uids(t, user)
 	var messages []Message
@@ -122,7 +137,7 @@ func (d *Dovecot) Messages(t testing.TB, user string) []Message {
 		for _, file := range files {
 			body, err := os.ReadFile(file)
 			if err != nil {
-				t.Fatal(err)
+				return nil, err
 			}
 			base, letters, _ := strings.Cut(filepath.Base(file), ":2,")
 			m := Message{UID: uids[base], Recent: dir == "new", Body: body, file: file}
@@ -138,7 +153,7 @@ func (d *Dovecot) Messages(t testing.TB, user string) []Message {
 	slices.SortFunc(messages, func(a, b Message) int {
 		return cmp.Compare(filepath.Base(a.file), filepath.Base(b.file))
 	})
-	return messages
+	return messages, nil
 }
 
 // uidList is the file in which Dovecot keeps the UIDs of a mailbox: a header

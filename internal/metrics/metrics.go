@@ -68,7 +68,7 @@ func New(version, commit string) *Metrics {
 	m.disposed = counter("poller_messages_disposed_total", "Messages whose disposition was put in force.")
 	m.skipped = counter("poller_skipped_firings_total", "Firings of the schedule that found the connection still busy.")
 	m.lastSuccess = gauge("poller_last_success_timestamp_seconds", "When the last job that succeeded ended; 0 before the first.")
-	m.inRow = gauge("poller_consecutive_failures", "Jobs that failed since the last one that succeeded.")
+	m.inRow = gauge("poller_consecutive_failures", "Jobs that failed since the last one that succeeded; those that were cut off do not count.")
 	m.aside = gauge("poller_messages_aside", "Messages on the server that polls pass over, because they failed or are too large.")
 	m.duration = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "poller_job_duration_seconds", Help: "How long jobs took, retries included.",
@@ -114,38 +114,34 @@ func (m *Metrics) Connections(names []string) {
 	keep := make(map[string]bool, len(names))
 	for _, name := range names {
 		keep[name] = true
-		m.preset(name)
+		if !m.names[name] {
+			m.series(name, func(v *prometheus.MetricVec, labels ...string) {
+				_, _ = v.GetMetricWithLabelValues(labels...) // fails for what is no UTF-8: no name is that
+			})
+		}
 	}
 	for name := range m.names {
 		if !keep[name] {
-			m.remove(name)
+			m.series(name, func(v *prometheus.MetricVec, labels ...string) { v.DeleteLabelValues(labels...) })
 		}
 	}
 	m.names = keep
 }
 
-func (m *Metrics) preset(name string) {
+// series names each series of a connection. They are listed one by one because
+// to delete by one label alone looks at the series of all connections.
+func (m *Metrics) series(connection string, each func(v *prometheus.MetricVec, labels ...string)) {
 	for _, outcome := range mail.Outcomes() {
-		m.jobs.WithLabelValues(name, string(outcome))
+		each(m.jobs.MetricVec, connection, string(outcome))
 	}
 	for _, kind := range mail.Kinds() {
-		m.failures.WithLabelValues(name, string(kind))
+		each(m.failures.MetricVec, connection, string(kind))
 	}
-	for _, v := range []*prometheus.CounterVec{m.attempts, m.messages, m.octets, m.disposed, m.skipped} {
-		v.WithLabelValues(name)
-	}
-	for _, v := range []*prometheus.GaugeVec{m.lastSuccess, m.inRow, m.aside} {
-		v.WithLabelValues(name)
-	}
-}
-
-func (m *Metrics) remove(name string) {
-	of := prometheus.Labels{labelConnection: name}
-	for _, v := range []*prometheus.CounterVec{m.jobs, m.failures, m.attempts, m.messages, m.octets, m.disposed, m.skipped} {
-		v.DeletePartialMatch(of)
-	}
-	for _, v := range []*prometheus.GaugeVec{m.lastSuccess, m.inRow, m.aside} {
-		v.DeletePartialMatch(of)
+	for _, v := range []*prometheus.MetricVec{
+		m.attempts.MetricVec, m.messages.MetricVec, m.octets.MetricVec, m.disposed.MetricVec, m.skipped.MetricVec,
+		m.lastSuccess.MetricVec, m.inRow.MetricVec, m.aside.MetricVec,
+	} {
+		each(v, connection)
 	}
 }
 
@@ -175,7 +171,9 @@ func (m *Metrics) Finished(r mail.Result) {
 	m.disposed.WithLabelValues(name).Add(float64(r.Disposed))
 	if r.Err != nil {
 		m.failures.WithLabelValues(name, string(r.Err.Kind)).Inc()
-		m.inRow.WithLabelValues(name).Inc()
+		if r.Err.Kind != mail.KindCanceled { // says nothing about the connection
+			m.inRow.WithLabelValues(name).Inc()
+		}
 		return
 	}
 	// A job that failed may not have come so far as to know.

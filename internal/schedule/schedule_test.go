@@ -11,7 +11,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/robfig/cron/v3"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 
@@ -218,96 +217,6 @@ func TestPollNowSaysWhyThereIsNoJob(t *testing.T) {
 	})
 }
 
-func TestAReloadLeavesAloneWhatDidNotChange(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(9, 9, connection("same"), connection("gone"), connection("changed"))
-		b.during(t, func() {
-			pass(70 * time.Second)
-			before := b.All()
-			hourly := connection("changed")
-			hourly.Schedule, hourly.Fingerprint = "@hourly", "2"
-			b.Update([]mail.Connection{connection("same"), hourly, connection("new")})
-			after := b.All()
-			if !after[0].Next.Equal(before[0].Next) || after[0].Last == nil {
-				t.Errorf("before %+v, after %+v", before[0], after[0])
-			}
-			if after[1].Next.Minute() != 0 || after[1].Next.Second() != 0 {
-				t.Errorf("an hourly poll is next at %v", after[1].Next)
-			}
-			gone := b.count("gone")
-			pass(5 * time.Minute)
-			if b.count("gone") != gone || b.count("new") != 5 || b.count("same") < 6 {
-				t.Errorf("ran: %v", b.ran)
-			}
-			if _, err := b.PollNow(t.Context(), "gone"); !errors.Is(err, ErrUnknown) {
-				t.Errorf("PollNow of a removed connection says %v", err)
-			}
-		})
-	})
-}
-
-func TestAReloadLosesNoFiring(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(9, 9, connection("same"), connection("changed"))
-		b.during(t, func() {
-			const minutes = 50
-			for n := range minutes {
-				for i, s := range b.All() { // reload in the instants in which firings are due
-					pass(time.Until(s.Next))
-					changed := connection("changed")
-					changed.Fingerprint = fmt.Sprint(n, i)
-					b.Update([]mail.Connection{connection("same"), changed})
-				}
-			}
-			pass(0)
-			if b.count("same") != minutes || b.count("changed") != minutes {
-				t.Errorf("polled %d and %d times in %d minutes", b.count("same"), b.count("changed"), minutes)
-			}
-		})
-	})
-}
-
-// A cron that did not come to a firing leaves it to the one that replaces it.
-func TestAFiringThatIsHeldIsMadeOnce(t *testing.T) {
-	t.Parallel()
-	due := time.Unix(600, 0)
-	timer := timer{schedule: cron.Every(time.Minute)}
-	timer.Next(due.Add(-time.Minute))
-	timer.hold()
-	late := due.Add(time.Second)
-	if next := timer.Next(late); !next.Equal(due) {
-		t.Errorf("the firing of %v is put off to %v", due, next)
-	}
-	if next := timer.Next(late); !next.Equal(late.Add(time.Minute)) || !timer.due(late).Equal(due) {
-		t.Errorf("then comes %v, and due was %v", next, timer.due(late))
-	}
-}
-
-func TestARemovedConnectionEndsWithItsPoll(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(9, 9, connection("a"))
-		var finished atomic.Int64
-		b.job = func(ctx context.Context, c *mail.Connection) mail.Result {
-			r := takes(30*time.Second)(ctx, c)
-			if ctx.Err() == nil {
-				finished.Add(1)
-			}
-			return r
-		}
-		b.during(t, func() {
-			pass(61 * time.Second)
-			b.Update(nil)
-			pass(10 * time.Minute)
-			if finished.Load() != 1 || len(b.ran) != 1 || len(b.All()) != 0 || len(b.entries) != 0 {
-				t.Errorf("%d finished of %v; left: %v", finished.Load(), b.ran, b.entries)
-			}
-		})
-	})
-}
-
 func TestAConnectionThatKeepsFailingBacksOff(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -346,23 +255,6 @@ func TestAConnectionThatKeepsFailingBacksOff(t *testing.T) {
 			pass(5 * time.Minute)
 			if b.count("a") != n+5 {
 				t.Errorf("polled %d times in five minutes", b.count("a")-n)
-			}
-		})
-	})
-}
-
-func TestAChangedConnectionNoLongerBacksOff(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(9, 9, connection("a"))
-		b.job = failing
-		b.during(t, func() {
-			pass(20 * time.Minute)
-			changed := connection("a")
-			changed.Fingerprint = "2"
-			b.Update([]mail.Connection{changed})
-			if s := b.All()[0]; s.FailuresInRow != 0 || !s.BackingOffUntil.IsZero() {
-				t.Errorf("status %+v", s)
 			}
 		})
 	})
@@ -493,26 +385,4 @@ func TestCheckTellsWhenFiringsStop(t *testing.T) {
 			}
 		})
 	})
-}
-
-// How long a reload holds up a scheduler that runs.
-func BenchmarkReload(b *testing.B) {
-	connections := func(fingerprint int) []mail.Connection {
-		all := make([]mail.Connection, 10_000)
-		for i := range all {
-			all[i] = connection(fmt.Sprint("connection-", i))
-			all[i].Schedule = fmt.Sprintf("@every %dh", 1+fingerprint%2)
-			all[i].Fingerprint = fmt.Sprint(fingerprint)
-		}
-		return all
-	}
-	bench := newBench(9, 9, connections(0)...)
-	ctx, cancel := context.WithCancel(b.Context())
-	var wait sync.WaitGroup
-	wait.Go(func() { _ = bench.Run(ctx) })
-	for n := 1; b.Loop(); n++ {
-		bench.Update(connections(n))
-	}
-	cancel()
-	wait.Wait()
 }

@@ -1,0 +1,469 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	yaml "go.yaml.in/yaml/v4"
+
+	"mailpoller/internal/cronspec"
+	"mailpoller/internal/disposition"
+)
+
+// kind is a kind of value: what it may be, how it is read, and how it is
+// spelled.
+type kind[V any] struct {
+	accepts string // for faults and documentation
+	secret  bool   // a fault does not repeat what was found
+	blank   bool   // an empty value is a value, and not the default
+	set     func(l *loader, n node, dst *V) error
+	show    func(V) any // nil is not shown, and a kind without it never
+}
+
+// scalar is a kind of values that are one text.
+func scalar[V any](accepts string, parse func(string) (V, error), show func(V) any) kind[V] {
+	return kind[V]{accepts: accepts, show: show, set: func(_ *loader, n node, dst *V) error {
+		s, err := n.text()
+		if err != nil {
+			return err
+		}
+		v, err := parse(s)
+		if err == nil {
+			*dst = v
+		}
+		return err
+	}}
+}
+
+// text is the value of a scalar as it is written, also where YAML would take
+// it for a number or a date.
+func (n node) text() (string, error) {
+	if n.Kind != yaml.ScalarNode {
+		return "", errNot
+	}
+	switch tag := n.ShortTag(); tag {
+	case "!!str", "!!int", "!!float", "!!bool", "!!null", "!!timestamp", "!!merge":
+	default:
+		return "", fmt.Errorf("which has the tag %s", clipped(tag))
+	}
+	if !utf8.ValidString(n.Value) {
+		return "", errors.New("which is not UTF-8")
+	}
+	if n.empty() {
+		return "", nil
+	}
+	return n.Value, nil
+}
+
+func asIs[V any](v V) any { return v }
+
+// unlessEmpty shows a text where there is one.
+func unlessEmpty(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
+}
+
+// orEmpty is a kind whose zero value can be written as an empty one.
+func orEmpty[V any](k kind[V]) kind[V] {
+	set := k.set
+	k.blank = true
+	k.set = func(l *loader, n node, dst *V) error {
+		if n.empty() {
+			var zero V
+			*dst = zero
+			return nil
+		}
+		return set(l, n, dst)
+	}
+	return k
+}
+
+// yet narrows a kind to the values that this version supports. Others are
+// validated, and then refused.
+func yet[V comparable](k kind[V], supported ...V) kind[V] {
+	set := k.set
+	if len(supported) > 0 {
+		words := make([]string, len(supported))
+		for i, v := range supported {
+			words[i] = fmt.Sprint(v)
+		}
+		k.accepts = either(words)
+	}
+	k.set = func(l *loader, n node, dst *V) error {
+		if err := set(l, n, dst); err != nil {
+			return err
+		}
+		for _, v := range supported {
+			if *dst == v {
+				return nil
+			}
+		}
+		if len(supported) > 0 {
+			return errors.New("not supported by this version yet")
+		}
+		return verdict{errors.New("not supported by this version yet")}
+	}
+	return k
+}
+
+// choice is one of some words, in any case.
+func choice[V ~string](values ...V) kind[V] {
+	words := make([]string, len(values))
+	for i, v := range values {
+		words[i] = string(v)
+	}
+	return scalar(either(words), func(s string) (V, error) {
+		for _, v := range values {
+			if strings.EqualFold(s, string(v)) {
+				return v, nil
+			}
+		}
+		return "", errNot
+	}, asIs)
+}
+
+// switched is a kind of two words, of which the first is true.
+func switched(on, off string) kind[bool] {
+	word := choice(on, off)
+	return kind[bool]{
+		accepts: word.accepts,
+		set: func(l *loader, n node, dst *bool) error {
+			var s string
+			err := word.set(l, n, &s)
+			*dst = s == on
+			return err
+		},
+		show: func(v bool) any {
+			if v {
+				return on
+			}
+			return off
+		},
+	}
+}
+
+func enabled() kind[bool] { return switched("ENABLED", "DISABLED") }
+
+func boolean() kind[bool] {
+	k := switched("true", "false")
+	k.show = asIs
+	return k
+}
+
+func number(least, most int) kind[int] {
+	return scalar(fmt.Sprintf("%d to %d", least, most), func(s string) (int, error) {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < least || n > most {
+			return 0, errNot
+		}
+		return n, nil
+	}, asIs)
+}
+
+func duration(least, most time.Duration) kind[time.Duration] {
+	accepts := fmt.Sprintf("seconds, or a duration such as 30s or 5m, from %s to %s", short(least), short(most))
+	return scalar(accepts, func(s string) (time.Duration, error) {
+		d, err := time.ParseDuration(s)
+		if seconds, e := strconv.ParseUint(s, 10, 32); e == nil {
+			d, err = time.Duration(seconds)*time.Second, nil
+		}
+		if err != nil || d < least || d > most {
+			return 0, errNot
+		}
+		return d, nil
+	}, func(d time.Duration) any { return short(d) })
+}
+
+// short spells a duration without the zeros behind its last part.
+func short(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// units are the suffixes of sizes; the longer of two that end alike first.
+var units = []struct {
+	suffix string
+	octets int64
+}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}}
+
+func size() kind[int64] {
+	const most = 1 << 40
+	return scalar("octets, or a size such as 25MiB (KiB, MiB, GiB, KB, MB, GB), up to 1024GiB", func(s string) (int64, error) {
+		factor := int64(1)
+		for _, u := range units {
+			if digits := len(s) - len(u.suffix); digits > 0 && strings.EqualFold(s[digits:], u.suffix) {
+				s, factor = strings.TrimSpace(s[:digits]), u.octets
+				break
+			}
+		}
+		n, err := strconv.ParseInt(s, 10, 64)
+		if err != nil || n < 0 || n > most/factor {
+			return 0, errNot
+		}
+		return n * factor, nil
+	}, asIs)
+}
+
+// mode is a kind of file modes; needed is what the owner needs to work.
+func mode(needed fs.FileMode) kind[fs.FileMode] {
+	accepts := fmt.Sprintf(`an octal mode up to "0777" that includes "%04o"`, needed)
+	return scalar(accepts, func(s string) (fs.FileMode, error) {
+		n, err := strconv.ParseUint(s, 8, 32)
+		if m := fs.FileMode(n); err == nil && m <= fs.ModePerm && m&needed == needed {
+			return m, nil
+		}
+		return 0, errNot
+	}, func(m fs.FileMode) any { return fmt.Sprintf("%04o", m) })
+}
+
+// text is a kind of texts of at most so many characters.
+func text(most int) kind[string] {
+	return scalar(fmt.Sprintf("up to %d characters", most), func(s string) (string, error) {
+		if n := utf8.RuneCountInString(s); n > most {
+			return "", fmt.Errorf("which has %d characters", n)
+		}
+		return s, nil
+	}, unlessEmpty)
+}
+
+// line is a text without control characters: they would end a command to the
+// server, or a line of the log.
+func line(most int) kind[string] {
+	return with(text(most), ", no control characters", func(s string) error {
+		if strings.ContainsFunc(s, unicode.IsControl) {
+			return errors.New("which has a control character in it")
+		}
+		return nil
+	})
+}
+
+func connectionName() kind[string] {
+	k := with(line(128), "", func(s string) error {
+		for _, r := range s {
+			switch {
+			case unicode.IsSpace(r):
+				return errors.New("which has a blank in it")
+			case strings.ContainsRune(`'"|`, r):
+				return fmt.Errorf("which has %c in it", r)
+			}
+		}
+		return nil
+	})
+	k.accepts = `1 to 128 characters, without blanks, control characters and any of ' " |`
+	return k
+}
+
+// with is a kind of texts that have to pass one check more.
+func with(k kind[string], accepts string, check func(string) error) kind[string] {
+	set := k.set
+	k.accepts += accepts
+	k.set = func(l *loader, n node, dst *string) error {
+		var s string
+		err := set(l, n, &s)
+		if err == nil {
+			err = check(s)
+		}
+		if err == nil {
+			*dst = s
+		}
+		return err
+	}
+	return k
+}
+
+func path() kind[string] {
+	return scalar("an absolute path", func(s string) (string, error) {
+		switch {
+		case !filepath.IsAbs(s):
+			return "", errors.New("which is not absolute")
+		case strings.ContainsFunc(s, unicode.IsControl):
+			return "", errors.New("which has a control character in it")
+		}
+		return filepath.Clean(s), nil
+	}, unlessEmpty)
+}
+
+// certificates is the path of a file that holds some.
+func certificates() kind[string] {
+	k := path()
+	set := k.set
+	k.accepts += " of a file of PEM certificates"
+	k.set = func(l *loader, n node, dst *string) error {
+		var file string
+		if err := set(l, n, &file); err != nil {
+			return err
+		}
+		if _, err := l.trusted(file); err != nil {
+			return fmt.Errorf("which cannot be used (%w)", err)
+		}
+		*dst = file
+		return nil
+	}
+	return k
+}
+
+// label is a part of a host name: letters of any script, digits, and hyphens
+// inside. Underscores occur in practice.
+var label = regexp.MustCompile(`^[\pL\pN_]([\pL\pM\pN_-]{0,61}[\pL\pM\pN_])?$`)
+
+// digits are what only an address may end in (RFC 3696, section 2).
+var digits = regexp.MustCompile(`(^|\.)[0-9]+$`)
+
+func host() kind[string] {
+	return scalar("an IPv4 or IPv6 address, or a host name", func(s string) (string, error) {
+		address := s
+		if inside, ok := strings.CutPrefix(s, "["); ok && strings.HasSuffix(inside, "]") {
+			address = strings.TrimSuffix(inside, "]")
+		}
+		if _, err := netip.ParseAddr(address); err == nil {
+			return address, nil
+		}
+		name := strings.TrimSuffix(s, ".")
+		if len(name) > 253 || digits.MatchString(name) {
+			return "", errNot
+		}
+		for part := range strings.SplitSeq(name, ".") {
+			if !label.MatchString(part) {
+				return "", errNot
+			}
+		}
+		return s, nil
+	}, asIs)
+}
+
+const inbox = "INBOX"
+
+// mailbox is the name of one. INBOX is INBOX in any case (RFC 9051, section
+// 5.1), and spelled alike it is one account to the journal.
+func mailbox() kind[string] {
+	k := line(1024)
+	set := k.set
+	k.set = func(l *loader, n node, dst *string) error {
+		err := set(l, n, dst)
+		if strings.EqualFold(*dst, inbox) {
+			*dst = inbox
+		}
+		return err
+	}
+	return k
+}
+
+func listen() kind[string] {
+	return scalar(`HOST:PORT, unix:/PATH, or "" for none`, func(s string) (string, error) {
+		if socket, ok := strings.CutPrefix(s, "unix:"); ok {
+			if !filepath.IsAbs(socket) {
+				return "", errors.New("which is not absolute")
+			}
+			return s, nil
+		}
+		_, port, err := net.SplitHostPort(s)
+		if err != nil {
+			return "", errNot
+		}
+		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+			return "", errNot
+		}
+		return s, nil
+	}, asIs)
+}
+
+func schedule() kind[string] {
+	return scalar(cronspec.Accepted, func(s string) (string, error) {
+		if _, err := cronspec.Parse(s); err != nil {
+			return "", verdict{err}
+		}
+		return s, nil
+	}, asIs)
+}
+
+func pull() kind[disposition.Pull] {
+	all := disposition.Pulls()
+	words := make([]string, len(all))
+	for i, p := range all {
+		words[i] = p.String()
+	}
+	return scalar(either(words), func(s string) (disposition.Pull, error) {
+		p, err := disposition.ParsePull(s)
+		if err != nil {
+			return p, errNot
+		}
+		return p, nil
+	}, func(p disposition.Pull) any { return p.String() })
+}
+
+// pattern is a pattern of file names.
+func pattern() kind[string] {
+	return scalar("a pattern of file names such as connections.d/*.yaml", func(s string) (string, error) {
+		if _, err := filepath.Match(s, ""); err != nil {
+			return "", errNot
+		}
+		return s, nil
+	}, nil)
+}
+
+// oauth2 is a block whose keys this version does not know.
+func oauth2() kind[validated] {
+	return kind[validated]{accepts: "a mapping", secret: true, set: func(_ *loader, n node, _ *validated) error {
+		if n.Kind != yaml.MappingNode {
+			return errNot
+		}
+		return nil
+	}}
+}
+
+func proxyURL() kind[string] {
+	k := scalar("socks5://HOST:PORT or http://HOST:PORT", func(s string) (string, error) {
+		u, err := url.Parse(s)
+		if err != nil || u.Host == "" || u.Scheme != "socks5" && u.Scheme != "http" {
+			return "", errNot
+		}
+		return s, nil
+	}, nil)
+	k.secret = true // it may hold a password
+	return k
+}
+
+// raw is a node of some shape that is read later.
+func raw(accepts string, shape yaml.Kind) kind[node] {
+	return kind[node]{accepts: accepts, set: func(_ *loader, n node, dst *node) error {
+		if n.Kind != shape {
+			return errNot
+		}
+		*dst = n
+		return nil
+	}}
+}
+
+// mapping is a kind of values that have keys of their own.
+func mapping[T any](keys []key[T]) kind[T] {
+	return kind[T]{
+		accepts: "a mapping with the keys " + strings.Join(names(keys), ", "),
+		set: func(l *loader, n node, dst *T) error {
+			if n.Kind != yaml.MappingNode {
+				return errNot
+			}
+			decode(l, n, keys, dst)
+			return nil
+		},
+		show: func(v T) any { return shown(keys, &v) },
+	}
+}

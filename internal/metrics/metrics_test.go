@@ -1,0 +1,333 @@
+package metrics
+
+import (
+	"flag"
+	"fmt"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"mailpoller/internal/mail"
+)
+
+var update = flag.Bool("update", false, "write docs/metrics.md anew")
+
+// values are the series of m whose names begin with poller_, as name{labels}.
+// Of a histogram it is the count.
+func values(t *testing.T, m *Metrics) map[string]float64 {
+	t.Helper()
+	families, err := m.Registry().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := make(map[string]float64)
+	for _, f := range families {
+		if !strings.HasPrefix(f.GetName(), "poller_") {
+			continue
+		}
+		for _, s := range f.GetMetric() {
+			var labels []string
+			for _, l := range s.GetLabel() {
+				labels = append(labels, l.GetName()+"="+l.GetValue())
+			}
+			// Of the three only one is there, and the others are zero.
+			all[f.GetName()+"{"+strings.Join(labels, ",")+"}"] = s.GetCounter().GetValue() + s.GetGauge().GetValue() + float64(s.GetHistogram().GetSampleCount())
+		}
+	}
+	return all
+}
+
+// change is what test changes in the series of m.
+func change(t *testing.T, m *Metrics, test func()) map[string]float64 {
+	t.Helper()
+	before := values(t, m)
+	test()
+	changed := make(map[string]float64)
+	for name, v := range values(t, m) {
+		if was, ok := before[name]; !ok || was != v {
+			changed[name] = v
+		}
+	}
+	for name := range before {
+		if _, ok := values(t, m)[name]; !ok {
+			changed[name] = math.Inf(-1) // gone
+		}
+	}
+	return changed
+}
+
+func TestAResultIsCountedOnce(t *testing.T) {
+	t.Parallel()
+	failed := func(kind mail.Kind) mail.Result {
+		return mail.Result{
+			Connection: "a", State: mail.Failed, Outcome: mail.OutcomeFailed, Attempts: 3,
+			Err: mail.Errorf(mail.OpConnect, kind, "down"),
+		}
+	}
+	for _, c := range []struct {
+		name    string
+		results []mail.Result
+		want    map[string]float64
+	}{
+		{"saved", []mail.Result{{
+			Connection: "a", State: mail.Succeeded, Outcome: mail.OutcomeSaved, Attempts: 2,
+			Messages: 5, Bytes: 1234, Disposed: 4, Aside: 2, Duration: time.Second,
+		}}, map[string]float64{
+			"poller_jobs_total{connection=a,outcome=saved}":       1,
+			"poller_attempts_total{connection=a}":                 2,
+			"poller_messages_saved_total{connection=a}":           5,
+			"poller_message_bytes_total{connection=a}":            1234,
+			"poller_messages_disposed_total{connection=a}":        4,
+			"poller_messages_aside{connection=a}":                 2,
+			"poller_last_success_timestamp_seconds{connection=a}": 1, // a time, and greater than 0
+			"poller_job_duration_seconds{}":                       1,
+		}},
+		{"failed twice", []mail.Result{failed(mail.KindAuth), failed(mail.KindAuth)}, map[string]float64{
+			"poller_jobs_total{connection=a,outcome=failed}":    2,
+			"poller_job_failures_total{connection=a,kind=auth}": 2,
+			"poller_attempts_total{connection=a}":               6,
+			"poller_consecutive_failures{connection=a}":         2,
+			"poller_job_duration_seconds{}":                     2,
+		}},
+		{"cut off by the shutdown", []mail.Result{failed(mail.KindCanceled)}, map[string]float64{
+			"poller_jobs_total{connection=a,outcome=failed}":        1,
+			"poller_job_failures_total{connection=a,kind=canceled}": 1,
+			"poller_attempts_total{connection=a}":                   3,
+			"poller_job_duration_seconds{}":                         1,
+		}},
+		{"of a connection that was removed", []mail.Result{{Connection: "gone", Outcome: mail.OutcomeSaved, Messages: 1}}, map[string]float64{
+			"poller_job_duration_seconds{}": 1,
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			m := New("v1", "abc")
+			m.Connections([]string{"a", "b"})
+			got := change(t, m, func() {
+				for _, r := range c.results {
+					m.Finished(r)
+				}
+			})
+			const last = "poller_last_success_timestamp_seconds{connection=a}"
+			if at, ok := got[last]; ok && math.Abs(at-float64(time.Now().Unix())) < 60 {
+				got[last] = 1
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("want -, got +:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestASuccessEndsTheFailures(t *testing.T) {
+	t.Parallel()
+	m := New("v1", "abc")
+	m.Connections([]string{"a"})
+	aside := mail.Result{Connection: "a", Outcome: mail.OutcomeEmpty, Aside: 2}
+	failed := mail.Result{Connection: "a", Outcome: mail.OutcomeFailed, Err: mail.Errorf(mail.OpConnect, mail.KindNetwork, "down")}
+	for _, c := range []struct {
+		result            mail.Result
+		failures, waiting float64
+	}{
+		{aside, 0, 2},
+		{failed, 1, 2}, // a job that failed early knows nothing of messages
+		{failed, 2, 2},
+		{mail.Result{Connection: "a", Outcome: mail.OutcomeEmpty}, 0, 0},
+	} {
+		m.Finished(c.result)
+		got := values(t, m)
+		if got["poller_consecutive_failures{connection=a}"] != c.failures || got["poller_messages_aside{connection=a}"] != c.waiting {
+			t.Errorf("after %s: %v failures, %v aside", c.result.Outcome,
+				got["poller_consecutive_failures{connection=a}"], got["poller_messages_aside{connection=a}"])
+		}
+	}
+}
+
+func TestEventsAreCounted(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		event func(m *Metrics)
+		want  map[string]float64
+	}{
+		{"skipped", func(m *Metrics) { m.Skipped("a") }, map[string]float64{"poller_skipped_firings_total{connection=a}": 1}},
+		{"skipped, but removed", func(m *Metrics) { m.Skipped("gone") }, map[string]float64{}},
+		{"started", func(m *Metrics) { m.Started(time.Second) }, map[string]float64{"poller_schedule_lag_seconds{}": 1}},
+		{"running", func(m *Metrics) { m.Running() }, map[string]float64{"poller_jobs_running{}": 1}},
+		{"no more running", func(m *Metrics) { m.Running()() }, map[string]float64{}},
+		{"panicked", func(m *Metrics) { m.Panicked() }, map[string]float64{"poller_panics_total{}": 1}},
+		{"not reloaded", func(m *Metrics) { m.Reloaded(false) }, map[string]float64{"poller_config_last_reload_successful{}": 0}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			m := New("v1", "abc")
+			m.Connections([]string{"a"})
+			if diff := cmp.Diff(c.want, change(t, m, func() { c.event(m) })); diff != "" {
+				t.Errorf("want -, got +:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestAConnectionHasItsSeriesAsLongAsItIsConfigured(t *testing.T) {
+	t.Parallel()
+	m := New("v1", "abc")
+	bare := values(t, m)
+	odd := `a/b{c="d"}` + "\u00e9"
+	m.Connections([]string{"a", odd})
+	preset := values(t, m)
+	for _, name := range []string{"a", odd} {
+		for _, kind := range mail.Kinds() {
+			if v, ok := preset[fmt.Sprintf("poller_job_failures_total{connection=%s,kind=%s}", name, kind)]; !ok || v != 0 {
+				t.Errorf("%s, %s: %v, %v", name, kind, v, ok)
+			}
+		}
+		for _, outcome := range mail.Outcomes() {
+			if v, ok := preset[fmt.Sprintf("poller_jobs_total{connection=%s,outcome=%s}", name, outcome)]; !ok || v != 0 {
+				t.Errorf("%s, %s: %v, %v", name, outcome, v, ok)
+			}
+		}
+	}
+	m.Finished(mail.Result{Connection: "a", Outcome: mail.OutcomeSaved, Messages: 7})
+	m.Finished(mail.Result{Connection: odd, Outcome: mail.OutcomeFailed, Err: mail.Errorf(mail.OpTLS, mail.KindTLS, "no")})
+	m.Connections([]string{"a"})
+	kept := values(t, m)
+	if kept["poller_messages_saved_total{connection=a}"] != 7 || kept["poller_connections{}"] != 1 {
+		t.Errorf("a reload lost what was counted: %v", kept)
+	}
+	m.Connections(nil)
+	if len(values(t, m)) != len(bare) {
+		t.Errorf("series are left: %v", values(t, m))
+	}
+}
+
+func TestWhatIsServed(t *testing.T) {
+	t.Parallel()
+	m := New("v1.2.3", "abc")
+	m.Connections([]string{"a"})
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	for _, line := range []string{
+		`poller_build_info{commit="abc",goversion="go`, `version="v1.2.3"} 1`, "poller_config_last_reload_successful 1\n",
+		`poller_messages_saved_total{connection="a"} 0`, "go_goroutines ", "process_resident_memory_bytes ",
+	} {
+		if !strings.Contains(w.Body.String(), line) {
+			t.Errorf("%q is not served", line)
+		}
+	}
+	if w.Code != http.StatusOK {
+		t.Errorf("status %d", w.Code)
+	}
+}
+
+func TestNamesFollowTheRules(t *testing.T) {
+	t.Parallel()
+	m := New("v1", "abc")
+	m.Connections([]string{"a"})
+	families, err := m.Registry().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	problems, err := promlint.NewWithMetricFamilies(families).Lint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+	for _, f := range families {
+		if name := f.GetName(); !strings.HasPrefix(name, "poller_") && !strings.HasPrefix(name, "go_") && !strings.HasPrefix(name, "process_") {
+			t.Errorf("%s does not begin with poller_", name)
+		}
+	}
+}
+
+// What the text around the table says about the number of series is held here.
+func TestSeriesPerConnectionAreAsManyAsDocumented(t *testing.T) {
+	t.Parallel()
+	m := New("v1", "abc")
+	bare := len(values(t, m))
+	m.Connections([]string{"a"})
+	if n := len(values(t, m)) - bare; n != 22 {
+		t.Errorf("a connection has %d series: correct docs/metrics.md, and think of 10,000 connections", n)
+	}
+}
+
+const page = "../../docs/metrics.md"
+
+func TestEverySeriesIsDocumented(t *testing.T) {
+	t.Parallel()
+	m := New("v1", "abc")
+	m.Connections([]string{"a"})
+	families, err := m.Registry().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var table strings.Builder
+	table.WriteString("| name | type | labels | meaning |\n| --- | --- | --- | --- |\n")
+	for _, f := range families {
+		if !strings.HasPrefix(f.GetName(), "poller_") {
+			continue
+		}
+		var labels []string
+		for _, l := range f.GetMetric()[0].GetLabel() {
+			labels = append(labels, "`"+l.GetName()+"`")
+		}
+		fmt.Fprintf(&table, "| `%s` | %s | %s | %s |\n", f.GetName(), strings.ToLower(f.GetType().String()), strings.Join(labels, ", "), f.GetHelp())
+	}
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const begin, end = "<!-- the series -->\n", "<!-- end -->"
+	before, rest, ok := strings.Cut(string(text), begin)
+	_, after, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		t.Fatalf("%s has no place for the table", page)
+	}
+	want := before + begin + table.String() + end + after
+	if *update {
+		if err := os.WriteFile(page, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if diff := cmp.Diff(want, string(text)); diff != "" {
+		t.Errorf("%s is not what the registry says; go test ./internal/metrics -update writes it (want -, is +):\n%s", page, diff)
+	}
+}
+
+// A configuration of ten thousand connections: its reload, then a scrape.
+func BenchmarkTenThousandConnections(b *testing.B) {
+	names := make([]string, 10_000)
+	for i := range names {
+		names[i] = fmt.Sprint("connection-", i)
+	}
+	m := New("v1", "abc")
+	m.Connections(names)
+	b.Run("reload that replaces a tenth", func(b *testing.B) {
+		other := slices.Clone(names)
+		for i := range len(other) / 10 {
+			other[i] = fmt.Sprint("new-", i)
+		}
+		for b.Loop() {
+			m.Connections(other)
+			m.Connections(names)
+		}
+	})
+	b.Run("scrape", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := m.Registry().Gather(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

@@ -1,0 +1,106 @@
+package e2e
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"mailpoller/internal/mail"
+	"mailpoller/internal/mailtest"
+)
+
+// closedPort is a port that nothing listens on.
+func closedPort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", mailtest.Host+":0") //nolint:noctx // closed at once
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// TestWhatGoesWrongIsSaidPlainly: the connection, the step, the reason and a
+// hint, in one line each; nothing is deleted.
+func TestWhatGoesWrongIsSaidPlainly(t *testing.T) {
+	t.Parallel()
+	d := mailtest.StartDovecot(t)
+	hangsUp := mailtest.Script(t, func(c *mailtest.Conn) { c.Cut() })
+	other := mailtest.NewCA(t)
+	missing := filepath.Join(t.TempDir(), "missing")
+	for _, c := range []struct {
+		name         string
+		set          settings
+		op, kind     string
+		reason, hint string
+	}{
+		{"unknown host", settings{"host": "host.invalid"}, "resolve", "network", "host.invalid", "check host:"},
+		{"refused connection", settings{"port": closedPort(t)}, "connect", "network", "refused", "whether the server is running"},
+		{"a server that hangs up", settings{"port": hangsUp.Port, "connection_security": "NONE"}, "greeting", "network", "closed the connection", "log may say why"},
+		{"wrong password", settings{"password": "canary-wrong"}, "authenticate", "auth", "AUTHENTICATIONFAILED", "check username: and password:"},
+		{"missing mailbox", settings{"mailbox": "Nowhere"}, "open mailbox", "config", "NONEXISTENT", "name an existing mailbox"},
+		{"missing folder", settings{"folder": missing}, "save", "storage", "no such file or directory", "create " + missing},
+		{"clear text on a TLS port", settings{"connection_security": "SSL_TLS", "port": d.Port(mail.IMAP, mail.NoTLS)}, "tls", "tls", "does not look like a TLS handshake", "STARTTLS"},
+		{"TLS on a clear text port", settings{"connection_security": "NONE", "port": d.Port(mail.IMAP, mail.SSLTLS), "timeout": "1s"}, "greeting", "timeout", "silent for 1s", ""},
+		{"unknown issuer", settings{"ca_file": other.PEMFile(t)}, "tls", "tls", "unknown authority", "ca_file:"},
+		{"secret that is not there", settings{"password": settings{"file": "/nonexistent/secret"}}, "read secret", "config", "/nonexistent/secret", "write the secret"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			u := d.NewUser(t)
+			d.Deliver(t, u, numbered(1)...)
+			s := newSite(t, connect(t, d, "orders", u, mail.IMAP, mail.SSLTLS).with(settings{"disposition": "DELETE"}).with(c.set))
+			v := s.poll("orders")[0]
+			if v.State != "FAILED" || v.Outcome != "failed" || v.Error == nil {
+				t.Fatalf("%+v", v)
+			}
+			if e := v.Error; e.Op != c.op || e.Kind != c.kind || !strings.Contains(e.Message, c.reason) || !strings.Contains(e.Hint, c.hint) || e.Hint == "" || strings.Contains(e.Message, "\n") {
+				t.Errorf("%+v", *e)
+			}
+			out, errs, code := s.run("poll", "orders")
+			if code != 1 || !strings.HasPrefix(out, "orders: FAILED after 1 attempt: "+c.op+": ") || !strings.Contains(out, "hint: ") {
+				t.Errorf("exit code %d\n%s%s", code, out, errs)
+			}
+			for _, canary := range []string{d.Password, "canary-wrong"} {
+				if strings.Contains(out+errs, canary) {
+					t.Errorf("a secret is in the output:\n%s%s", out, errs)
+				}
+			}
+			if left := d.Messages(t, u); len(left) != 1 || len(left[0].Flags) != 0 {
+				t.Errorf("left on the server: %+v", left)
+			}
+		})
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	for _, c := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"version"}, 0, "poller "},
+		{[]string{"check"}, 0, "0 connections"},
+		{[]string{"bogus"}, 2, "unknown command"},
+		{[]string{"poll"}, 2, "requires at least 1 arg"},
+		{[]string{"run", "--bogus"}, 2, "unknown flag"},
+		{[]string{"poll", "nobody"}, 1, `"nobody": no connection of this name is configured`},
+	} {
+		out, errs, code := s.run(c.args...)
+		if code != c.code || !strings.Contains(out+errs, c.says) {
+			t.Errorf("%v: exit code %d, not %d\n%s%s", c.args, code, c.code, out, errs)
+		}
+	}
+	if err := os.WriteFile(s.config, []byte("connections: 5\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{"check", "run"} {
+		if _, errs, code := s.run(command); code != 1 || errs != s.config+":1:14: connections: found \"5\"; accepted: a list of connections\n" {
+			t.Errorf("%s of a broken file: exit code %d, %q", command, code, errs)
+		}
+	}
+}
