@@ -118,10 +118,11 @@ them as seen. It never loses a message and never delivers one twice.`,
 // wrong usage.
 func action(do func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
-		if err := do(cmd, args); err != nil {
-			return &failedError{err}
+		err := do(cmd, args)
+		if err == nil || errors.Is(err, errQuiet) {
+			return err
 		}
-		return nil
+		return &failedError{err}
 	}
 }
 

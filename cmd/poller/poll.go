@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -72,7 +71,11 @@ func (c *cli) connected(ctx context.Context, do func(context.Context, admin.Daem
 	if err != nil {
 		return err
 	}
-	return errors.Join(do(ctx, d), done())
+	err = do(ctx, d)
+	if failed := done(); err == nil {
+		err = failed
+	}
+	return err
 }
 
 // printResult says what a job came to, for a person.

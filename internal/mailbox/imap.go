@@ -208,6 +208,7 @@ func (s *imapSession) fetch(ref mail.Ref, each func(mail.Message) error) error {
 		BodySection: []*imap.FetchItemBodySection{{Peek: true}},
 	})
 	given := false
+	var stop error // of each; the command is brought to its end all the same
 	for data := cmd.Next(); data != nil; data = cmd.Next() {
 		m := mail.Message{Ref: ref}
 		for item := data.Next(); item != nil; item = data.Next() {
@@ -225,25 +226,20 @@ func (s *imapSession) fetch(ref mail.Ref, each func(mail.Message) error) error {
 				}
 				body := &literal{s: s, r: item.Literal, size: item.Literal.Size()}
 				m.Body, given = body, true
-				err := each(m)
-				if body.left() {
-					// The library would drain the rest, however large it is:
-					// the session ends here.
-					s.broken = true
-					if err == nil {
-						err = s.fail(mail.OpFetch, io.ErrUnexpectedEOF)
+				if stop = each(m); !body.whole {
+					body.abandon()
+					if stop == nil {
+						stop = s.fail(mail.OpFetch, io.ErrUnexpectedEOF)
 					}
-				}
-				if err != nil {
-					return err
+					return stop
 				}
 			}
 		}
 	}
 	err := cmd.Close()
 	switch {
-	case err == nil && given:
-		return nil
+	case stop != nil || err == nil && given:
+		return stop
 	case err == nil:
 		err = s.fail(mail.OpFetch, errNotThere)
 	default:
@@ -257,10 +253,11 @@ func (s *imapSession) fetch(ref mail.Ref, each func(mail.Message) error) error {
 
 // literal is the body of a message on its way from the server.
 type literal struct {
-	s    *imapSession
-	r    io.Reader
-	size int64
-	read int64
+	s     *imapSession
+	r     io.Reader
+	size  int64
+	read  int64
+	whole bool // read and written to its end
 }
 
 // WriteTo implements io.WriterTo. The library ends a literal that was cut off
@@ -271,14 +268,25 @@ func (l *literal) WriteTo(w io.Writer) (int64, error) {
 	switch {
 	case err != nil && l.s.conn.err() == nil:
 		return n, err // the writer's
-	case err != nil || l.left():
+	case err != nil || l.read < l.size:
 		return n, l.s.fail(mail.OpFetch, fmt.Errorf("message ends after %d of %d octets: %w", l.read, l.size, io.ErrUnexpectedEOF))
 	}
+	l.whole = true
 	return n, nil
 }
 
-// left reports whether part of the literal was not read.
-func (l *literal) left() bool { return l.read < l.size }
+// abandon ends the session in the middle of a literal. The library would drain
+// it to its end, however large it is, and its goroutine waits until somebody
+// reads it: so the wire goes first, and then what the library still holds is
+// read. Where it was the wire that failed, the library has let go of it.
+func (l *literal) abandon() {
+	l.s.broken = true
+	failed := l.s.conn.err() != nil
+	l.s.close()
+	if !failed {
+		_, _ = io.Copy(io.Discard, l.r) // ends with what was buffered
+	}
+}
 
 // tally counts the octets written to it.
 type tally int64

@@ -3,6 +3,7 @@ package mailbox
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -192,6 +193,44 @@ func TestAWrongPasswordIsSaidPlainly(t *testing.T) {
 		}
 		if strings.Contains(err.Error(), "canary") {
 			t.Errorf("the secret is in %q", err)
+		}
+	})
+}
+
+// errFull is a folder's.
+var errFull = errors.New("disk full")
+
+// full takes so many octets.
+type full struct{ left int }
+
+func (f *full) Write(p []byte) (int, error) {
+	if f.left -= len(p); f.left < 0 {
+		return 0, errFull
+	}
+	return len(p), nil
+}
+
+func TestAFolderThatFailsEndsTheSessionAtOnce(t *testing.T) {
+	t.Parallel()
+	d := mailtest.StartDovecot(t)
+	eachWay(t, d, func(t *testing.T, connect func(string) *mail.Connection) {
+		for _, c := range []struct{ size, room int }{{10, 0}, {10, 5}, {1 << 20, 0}, {1 << 20, 100_000}} {
+			user := d.NewUser(t)
+			d.Deliver(t, user, slices.Concat([]byte("Subject: x\r\n\r\n"), bytes.Repeat([]byte("x\r\n"), c.size/3)))
+			s := open(t, connect(user))
+			err := s.Fetch(t.Context(), pick(t, s, mail.Query{Limit: 1}), func(m mail.Message) error {
+				if c.room == 0 {
+					return errFull // without a look at the message
+				}
+				_, err := m.Body.WriteTo(&full{c.room})
+				return err
+			})
+			if !errors.Is(err, errFull) {
+				t.Errorf("%+v: %v", c, err)
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
 		}
 	})
 }

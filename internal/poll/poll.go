@@ -32,7 +32,8 @@ type Session interface {
 	// Pick chooses messages, in the order of the query's Pull.
 	Pick(ctx context.Context, q mail.Query) ([]mail.Ref, error)
 	// Fetch calls each exactly once for every message, in turn, until each
-	// fails. It changes nothing on an IMAP server.
+	// fails. It changes nothing on an IMAP server. When each fails after it
+	// has taken the whole of its message, the session can go on.
 	Fetch(ctx context.Context, refs []mail.Ref, each func(mail.Message) error) error
 	// Apply notes that the disposition is to be put in force for messages.
 	Apply(refs []mail.Ref, d disposition.Disposition)
