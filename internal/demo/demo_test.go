@@ -71,7 +71,7 @@ func count(t *testing.T, c *mail.Connection) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer client.Close() //nolint:errcheck // it only read
+	defer client.Close()
 	if err := client.Login(c.Username, c.Password.Literal.Reveal()).Wait(); err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func countPOP3(t *testing.T, c *mail.Connection) int {
 		t.Fatal(err)
 	}
 	secure := tls.Client(bare, c.TLS.Config(c.Host))
-	defer secure.Close() //nolint:errcheck // it only read
+	defer secure.Close()
 	say := func(p *textproto.Conn, command string) string {
 		if err := p.PrintfLine("%s", command); err != nil {
 			t.Fatal(err)

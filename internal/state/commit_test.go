@@ -49,7 +49,7 @@ func (c failingConn) Begin() (driver.Tx, error) {
 }
 
 func (tx failingTx) Commit() error {
-	end := tx.Tx.Rollback
+	end := tx.Rollback
 	if tx.done {
 		end = tx.Tx.Commit
 	}

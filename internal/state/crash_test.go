@@ -21,7 +21,7 @@ func saveUntilKilled(dir string) {
 	s, err := Open(ctx, dir)
 	for n := uint32(1); err == nil; n++ {
 		if err = s.Save(ctx, "c", kinds["imap"].box, []mail.Entry{entry(uid(n), 1)}); err == nil {
-			fmt.Println(n)
+			_, err = fmt.Fprintln(os.Stdout, n)
 		}
 	}
 	fmt.Fprintln(os.Stderr, err)

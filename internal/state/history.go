@@ -110,7 +110,7 @@ func (s *Store) Jobs(ctx context.Context, filter JobFilter) ([]mail.Result, erro
 		filter.Limit = jobsListed
 	}
 	args = append(args, filter.Limit)
-	query += fmt.Sprintf(` ORDER BY seq DESC LIMIT $%d`, len(args))
+	query += fmt.Sprintf(` ORDER BY seq DESC LIMIT $%d`, len(args)) //nolint:gosec // G202: texts and numbers of ours alone
 
 	var jobs []mail.Result
 	err := s.read(ctx, "read job history", func(tx *sql.Tx) error {

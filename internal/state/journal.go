@@ -113,6 +113,7 @@ func (r *record) load(ctx context.Context, tx *sql.Tx, l *mail.Ledger) error {
 
 // entries are the pending messages of the boxes that the condition names.
 func entries(ctx context.Context, tx *sql.Tx, condition string, args ...any) ([]mail.Entry, error) {
+	//nolint:gosec // G202: the condition is a text of ours
 	rows, err := tx.QueryContext(ctx, `SELECT uid, uidl, size, octets, digest, dir, inode, temp, name
 		FROM message WHERE pending = 1 AND `+condition+` ORDER BY box, uid, uidl`, args...)
 	if err != nil {
@@ -127,7 +128,7 @@ func entries(ctx context.Context, tx *sql.Tx, condition string, args ...any) ([]
 		if err := rows.Scan(&e.UID, &e.UIDL, &e.Size, &e.Octets, &digest, &e.Dir, &inode, &e.Temp, &e.Name); err != nil {
 			return nil, err
 		}
-		e.Inode = uint64(inode)
+		e.Inode = uint64(inode) //nolint:gosec // G115: as it was put in
 		copy(e.Digest[:], digest)
 		all = append(all, e)
 	}
@@ -265,7 +266,7 @@ func (r *record) save(ctx context.Context, tx *sql.Tx, connection string, e mail
 	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO message (box, uid, uidl, size, octets, digest, dir, inode, temp, name, pending, seen)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1, 0)`,
-		r.id, e.UID, e.UIDL, e.Size, e.Octets, e.Digest[:], e.Dir, int64(e.Inode), e.Temp, e.Name)
+		r.id, e.UID, e.UIDL, e.Size, e.Octets, e.Digest[:], e.Dir, int64(e.Inode), e.Temp, e.Name) //nolint:gosec // G115: the same bits; see entries
 	return err
 }
 
@@ -468,7 +469,7 @@ func (r *record) dropRanges(ctx context.Context, tx *sql.Tx, gone mail.UIDSet) e
 
 // drop deletes those rows of the box for messages that are not held.
 func (r *record) drop(ctx context.Context, tx *sql.Tx, held mail.Set, rows string) error {
-	found, err := tx.QueryContext(ctx, `SELECT uid, uidl FROM `+rows+` AND box = $1`, r.id)
+	found, err := tx.QueryContext(ctx, `SELECT uid, uidl FROM `+rows+` AND box = $1`, r.id) //nolint:gosec // G202: a text of ours
 	if err != nil {
 		return err
 	}

@@ -223,6 +223,9 @@ func TestSchema(t *testing.T) {
 		}
 		fmt.Fprintf(&got, "%s;\n", statement)
 	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
 	golden := filepath.Join("testdata", "schema.sql")
 	if *update {
 		write(t, golden, []byte(got.String()))
@@ -409,6 +412,9 @@ func TestRecogniseReadsOneRow(t *testing.T) {
 			t.Fatal(err)
 		}
 		plan.WriteString(step + "\n")
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
 	}
 	if !strings.Contains(plan.String(), "message_digest (box=? AND digest=?)") {
 		t.Error(plan.String())

@@ -165,7 +165,7 @@ func suite(t *testing.T, open func(t *testing.T) (again func(context.Context) (s
 			run(name+"/"+title, func(f *fixture) { test(f.t.Context(), f) })
 		}
 
-		onMailbox("nothing is recorded at first", func(ctx context.Context, f *fixture) {
+		onMailbox("nothing is recorded at first", func(_ context.Context, f *fixture) {
 			f.want(f.ledger(k.box), mail.Ledger{})
 		})
 		onMailbox("a saved message is pending", func(ctx context.Context, f *fixture) {

@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	binary = filepath.Join(dir, "poller")
-	build := exec.Command("go", "build", "-o", binary, "mailpoller/cmd/poller") //nolint:noctx // as long as it takes
+	build := exec.Command("go", "build", "-o", binary, "mailpoller/cmd/poller")
 	build.Stderr = os.Stderr
 	code := 1
 	if err := build.Run(); err == nil {
@@ -238,7 +238,7 @@ func (b *lockedBuffer) from(offset int) (text string, changed <-chan struct{}) {
 func (s *site) start() *daemon {
 	s.t.Helper()
 	d := &daemon{site: s, log: &lockedBuffer{}, done: make(chan struct{})}
-	d.cmd = exec.Command(binary, "run", "--config", s.config) //nolint:noctx // ended below
+	d.cmd = exec.Command(binary, "run", "--config", s.config)
 	d.cmd.Stderr = d.log
 	if err := d.cmd.Start(); err != nil {
 		s.t.Fatal(err)
@@ -320,7 +320,7 @@ func (d *daemon) stop() int {
 // get asks the daemon over HTTP.
 func (d *daemon) get(path string) (string, int) {
 	d.t.Helper()
-	r, err := http.Get(d.listen + path) //nolint:noctx // loopback, bounded by the test
+	r, err := http.Get(d.listen + path)
 	if err != nil {
 		d.t.Fatal(err)
 	}
