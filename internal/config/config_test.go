@@ -228,6 +228,13 @@ func TestDoubtsAreWarnings(t *testing.T) {
 		},
 		{"such names in folders of their own", minimal + trusted + "  - name: A\n    host: b.example\n    port: 993\n    folder: /srv/b\n" + trusted, 0o600, nil},
 		{
+			"versions that are never negotiated", minimal + trusted + "    ssl_authentication_protocol: [SSLv2Hello, SSLv3, TLSv1_2]", 0o600,
+			[]string{
+				"10:35: ssl_authentication_protocol: SSLv2Hello is the format of a message and no version, so it has no effect",
+				"10:47: ssl_authentication_protocol: SSLv3 is never negotiated (RFC 7568)",
+			},
+		},
+		{
 			"a doubt about the defaults once", "defaults: {max_retries: 1, match_server_hostname: ENABLED, username: u, password: p, host: a, port: 1, folder: /srv/a}\nconnections: [{name: a}, {name: b}]", 0o600,
 			[]string{"1:25: max_retries: has no effect without retry_interval"},
 		},
@@ -418,9 +425,7 @@ func TestTheExampleLoads(t *testing.T) {
 	}
 	uncommented := commented.ReplaceAllString(string(text), "$1$2")
 	load(t, strings.ReplaceAll(uncommented, "/etc/poller/ca.pem", mailtest.NewCA(t).PEMFile(t)))
-	unsupported := []string{
-		"keys", "client_key_label", "ssl_authentication_protocol", "accepted_cipher_suites", "oauth2", "proxy", "filename", "metadata",
-	}
+	unsupported := []string{"keys", "client_key_label", "oauth2", "proxy", "filename", "metadata"}
 	for _, names := range [][]string{names(topKeys), names(connectionKeys), names(logKeys), names(limitKeys), names(sourceKeys)} {
 		for _, name := range names {
 			supported := !slices.Contains(unsupported, name)

@@ -91,6 +91,9 @@ func (l *loader) connection(n node, base *section, caFile string) *section {
 	if s.Timeout > s.PollTimeout {
 		l.fault(s.place("timeout"), "timeout: found %s, which is longer than poll_timeout; accepted: up to %s", short(s.Timeout), short(s.PollTimeout))
 	}
+	if err := s.TLS.Check(); err != nil {
+		l.fault(s.place("accepted_cipher_suites"), "accepted_cipher_suites: %v", err)
+	}
 	var files []string
 	for _, f := range []string{caFile, s.caFile} {
 		if f != "" {

@@ -15,6 +15,7 @@ import (
 	"unicode"
 
 	"mailpoller/internal/mail"
+	"mailpoller/internal/tlspolicy"
 )
 
 // refusal is a server's "no" to one command: NO or BAD of IMAP, -ERR of POP3.
@@ -105,7 +106,7 @@ func (w *wire) tlsFailure(err error) error {
 		hostname    x509.HostnameError
 		authority   x509.UnknownAuthorityError
 		invalid     x509.CertificateInvalidError
-		alert       tls.AlertError
+		suite       *tlspolicy.SuiteError
 	)
 	e := &mail.Error{Op: mail.OpTLS, Kind: mail.KindTLS, Err: err}
 	switch {
@@ -119,8 +120,12 @@ func (w *wire) tlsFailure(err error) error {
 		e.Hint = "the server's certificate has to be replaced"
 	case errors.As(err, &record):
 		e.Hint = "the server does not speak TLS on this port: use connection_security: STARTTLS, or the port for TLS"
-	case errors.As(err, &alert):
-		e.Hint = "the server refused the handshake: it may demand another TLS version or a client certificate"
+	case errors.As(err, &suite):
+		e.Hint = "add the suite to accepted_cipher_suites:, or have the server use another"
+	case tlspolicy.VersionRefused(err):
+		e.Hint = "the server may speak none of the TLS versions or suites that are accepted: see ssl_authentication_protocol: and accepted_cipher_suites:"
+	case tlspolicy.Alert(err) != "":
+		e.Hint = "the server refused the handshake: it may demand a client certificate, or not like ours"
 	default:
 		return w.failure(mail.OpTLS, err)
 	}

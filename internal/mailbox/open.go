@@ -21,6 +21,7 @@ import (
 
 	"mailpoller/internal/disposition"
 	"mailpoller/internal/mail"
+	"mailpoller/internal/tlspolicy"
 )
 
 // Session is an open mailbox; see poll.Session for what its methods promise.
@@ -56,10 +57,8 @@ func (o *Opener) Open(ctx context.Context, c *mail.Connection) (Session, error) 
 	if err != nil {
 		return nil, mail.AsError(err, mail.OpSecret, mail.KindConfig)
 	}
-	w := &wire{c: c, secret: secret, secrets: spellings(c.Username, secret), trace: mail.TraceOf(ctx), log: o.Log}
-	session, err := w.open(ctx, o.Dial)
+	session, err := o.open(ctx, c, secret)
 	if err != nil {
-		w.close()
 		var e *mail.Error
 		if errors.As(err, &e) && e.Kind == mail.KindAuth {
 			o.Secrets.Forget(c.Password)
@@ -69,11 +68,39 @@ func (o *Opener) Open(ctx context.Context, c *mail.Connection) (Session, error) 
 	return session, nil
 }
 
+// open opens the mailbox on a connection of its own for each run of TLS
+// versions, until the server speaks one.
+func (o *Opener) open(ctx context.Context, c *mail.Connection, secret mail.Secret) (session Session, err error) {
+	configs := []*tls.Config{nil}
+	if c.Security != mail.NoTLS {
+		configs = c.TLS.Configs(c.Host)
+	}
+	err = &mail.Error{
+		Op: mail.OpTLS, Kind: mail.KindConfig, Err: errors.New("no TLS version is accepted"),
+		Hint: "see ssl_authentication_protocol: and accepted_cipher_suites:",
+	}
+	for _, config := range configs {
+		w := &wire{
+			c: c, secret: secret, secrets: spellings(c.Username, secret), config: config,
+			trace: mail.TraceOf(ctx), log: o.Log,
+		}
+		if session, err = w.open(ctx, o.Dial); err == nil {
+			return session, nil
+		}
+		w.close()
+		if !tlspolicy.VersionRefused(err) {
+			break
+		}
+	}
+	return nil, err
+}
+
 // wire is a session before it has a mailbox: what both protocols share.
 type wire struct {
 	c       *mail.Connection
 	secret  mail.Secret
-	secrets []string // spellings of the secret, never to be shown
+	secrets []string    // spellings of the secret, never to be shown
+	config  *tls.Config // nil without TLS
 	trace   *mail.Trace
 	log     *zap.Logger
 
@@ -190,7 +217,7 @@ func (w *wire) startTLS(ctx context.Context) error {
 				Hint: "somebody may be tampering with the connection: use connection_security: SSL_TLS",
 			}
 		}
-		t := tls.Client(w.conn, w.c.TLS.Config(w.c.Host))
+		t := tls.Client(w.conn, w.config)
 		if err := t.HandshakeContext(ctx); err != nil {
 			return "", w.tlsFailure(err)
 		}

@@ -1,13 +1,16 @@
-// Package tlspolicy turns what an operator says about TLS into a tls.Config:
-// protocol versions, cipher suites, roots, host name match, client key.
+// Package tlspolicy turns what an operator says about TLS into client
+// configurations: protocol versions, cipher suites, roots, host name match.
 package tlspolicy
 
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"os"
+	"slices"
+	"strings"
 )
 
 // Policy is what one connection demands of TLS. The zero value trusts the
@@ -19,27 +22,137 @@ import (
 type Policy struct {
 	Roots         *x509.CertPool // nil means the system's
 	MatchHostname bool           // the certificate must be valid for the host
+	Versions      []uint16       // those that are accepted, and no other; nil means TLS 1.2 and 1.3
+	Suites        []uint16       // those that are accepted, and no other; nil means Go's choice
 }
 
-// Config is the client configuration for a connection to host. The chain is
-// always verified; the name only when the policy says so.
-func (p Policy) Config(host string) *tls.Config {
-	return &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		ServerName: host,
-		RootCAs:    p.Roots,
-		// The library knows "chain and name" or nothing; chain without name,
-		// and name by CN for certificates without SAN, are ours to verify.
-		InsecureSkipVerify: true, //nolint:gosec // G402: VerifyConnection below verifies, also on resumption
-		VerifyConnection:   func(cs tls.ConnectionState) error { return p.verify(host, cs) },
+// Configs are the client configurations for a connection to host, to be tried
+// in turn, each with a connection of its own, until a server speaks one of
+// their versions. There is one for each run of adjacent versions, from the
+// newest down: the library speaks all versions between two, so a gap cannot be
+// left out of one. There is none when no version can be spoken with any of the
+// suites.
+//
+// The chain is always verified; the name only when the policy says so.
+func (p Policy) Configs(host string) []*tls.Config {
+	var configs []*tls.Config
+	for _, run := range runs(p.usable()) {
+		configs = append(configs, &tls.Config{
+			MinVersion:   run.low,
+			MaxVersion:   run.high,
+			CipherSuites: p.Suites, // of TLS 1.2 and below; those of 1.3 are checked
+			ServerName:   host,
+			RootCAs:      p.Roots,
+			// The library knows "chain and name" or nothing; chain without
+			// name, and name by CN for certificates without SAN, are ours.
+			InsecureSkipVerify: true, //nolint:gosec // G402: VerifyConnection verifies, also on resumption
+			VerifyConnection:   func(cs tls.ConnectionState) error { return p.verify(host, cs) },
+		})
 	}
+	return configs
 }
 
-// verify checks the chain, and the name when the policy demands it. Its
-// errors are *tls.CertificateVerificationError, as the library's would be.
+// usable are the accepted versions that can be spoken with one of the accepted
+// suites, ascending. A version that could only be negotiated to be refused is
+// not offered: a server that speaks another one shall use that.
+func (p Policy) usable() []uint16 {
+	versions := slices.Clone(p.Versions)
+	if versions == nil {
+		versions = []uint16{tls.VersionTLS12, tls.VersionTLS13}
+	}
+	slices.Sort(versions)
+	if p.Suites == nil {
+		return versions
+	}
+	return slices.DeleteFunc(versions, func(v uint16) bool {
+		return !slices.ContainsFunc(allSuites(), func(s *tls.CipherSuite) bool {
+			return slices.Contains(s.SupportedVersions, v) && slices.Contains(p.Suites, s.ID)
+		})
+	})
+}
+
+// run is adjacent versions.
+type run struct{ low, high uint16 }
+
+// runs are the runs of ascending versions, the newest first.
+func runs(versions []uint16) []run {
+	var all []run
+	for _, v := range versions {
+		if n := len(all); n > 0 && all[n-1].high+1 == v {
+			all[n-1].high = v
+		} else {
+			all = append(all, run{v, v})
+		}
+	}
+	slices.Reverse(all)
+	return all
+}
+
+// allSuites are those that the library knows.
+func allSuites() []*tls.CipherSuite {
+	return slices.Concat(tls.CipherSuites(), tls.InsecureCipherSuites())
+}
+
+// AllVersions are the versions that the library can speak.
+func AllVersions() []uint16 {
+	return []uint16{tls.VersionTLS10, tls.VersionTLS11, tls.VersionTLS12, tls.VersionTLS13}
+}
+
+// AllSuites are the suites that the library can speak, weak ones included.
+func AllSuites() []uint16 {
+	var ids []uint16
+	for _, s := range allSuites() {
+		ids = append(ids, s.ID)
+	}
+	return ids
+}
+
+// Check reports why no connection can ever be made under the policy.
+func (p Policy) Check() error {
+	if len(p.usable()) == 0 {
+		return errors.New("none of the accepted cipher suites exists in an accepted version of TLS")
+	}
+	return nil
+}
+
+// Alert is what the peer said when it refused a handshake, and "" when it did
+// not. The library has no type for it.
+func Alert(err error) string {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "remote error" {
+		return op.Err.Error()
+	}
+	return ""
+}
+
+// VersionRefused reports whether a handshake may have failed because server
+// and client have no version in common: another configuration may succeed.
+func VersionRefused(err error) bool {
+	switch Alert(err) {
+	case "tls: protocol version not supported", "tls: handshake failure":
+		return true
+	}
+	return err != nil && strings.Contains(err.Error(), "tls: server selected unsupported protocol version")
+}
+
+// SuiteError is a handshake that ended with a suite that is not accepted.
+type SuiteError struct{ Version, Suite uint16 }
+
+// Error names both.
+func (e *SuiteError) Error() string {
+	return fmt.Sprintf("server chose %s with %s, which is not among the accepted cipher suites",
+		tls.VersionName(e.Version), tls.CipherSuiteName(e.Suite))
+}
+
+// verify checks what was negotiated, the chain, and the name when the policy
+// demands it. Where it is the certificate that fails, the error is a
+// *tls.CertificateVerificationError, as the library's would be.
 func (p Policy) verify(host string, cs tls.ConnectionState) error {
+	if p.Suites != nil && !slices.Contains(p.Suites, cs.CipherSuite) {
+		return &SuiteError{cs.Version, cs.CipherSuite}
+	}
 	if len(cs.PeerCertificates) == 0 {
-		return fmt.Errorf("the server presented no certificate")
+		return errors.New("the server presented no certificate")
 	}
 	leaf := cs.PeerCertificates[0]
 	refuse := func(err error) error {
