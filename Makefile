@@ -61,8 +61,9 @@ fuzz: ## Run each fuzz test for FUZZTIME
 	done
 
 .PHONY: bench
-bench: ## Run the benchmarks
-	go test -run '^$$' -bench . -benchmem -timeout $(TIMEOUT) ./...
+bench: ## Measure the real binary against a real Dovecot, and print tables
+	scripts/install-test-servers
+	$(SERVERS) go test -tags bench -count=1 -v -timeout 30m ./bench
 
 .PHONY: clean
 clean: ## Remove what was built

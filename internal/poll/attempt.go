@@ -131,6 +131,12 @@ func (p *pass) load(ctx context.Context) error {
 			p.result.Aside++
 		}
 	}
+	for _, f := range p.faults {
+		if f.TooLarge { // found by an earlier session of this job
+			p.skip.Add(f.Ref)
+			p.result.Aside++
+		}
+	}
 	return nil
 }
 
@@ -151,7 +157,8 @@ func (p *pass) prune(ctx context.Context, messages int) error {
 	if err != nil || len(refs) == known.Len() {
 		return err
 	}
-	if len(refs) == 0 && messages > 0 && p.c.Store == mail.POP3 {
+	stay := p.ledger.Saved.Len() - len(p.ledger.Pending) // those that are pending may be deleted by now
+	if len(refs) == 0 && messages > 0 && stay > 0 && p.c.Store == mail.POP3 {
 		// Every unique-id changed at once: the server renamed its messages.
 		if err := p.Journal.Void(ctx, p.c.Name); err != nil {
 			return err

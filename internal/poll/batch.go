@@ -155,9 +155,6 @@ func (p *pass) tooLarge(ref mail.Ref) bool {
 func (p *pass) setTooLarge(ref mail.Ref) {
 	p.skip.Add(ref)
 	p.result.Aside++
-	if slices.ContainsFunc(p.ledger.Faults, func(f mail.Fault) bool { return f.TooLarge && f.ID() == ref.ID() }) {
-		return
-	}
 	reason := fmt.Sprintf("%d octets are more than max_message_size of %d", ref.Size, p.c.MaxMessageSize)
 	p.faults[ref.ID()] = mail.Fault{Ref: ref, TooLarge: true, Reason: reason}
 	p.log.Warn("message left alone", zap.String("uid", ref.ID()), zap.String("reason", reason))
