@@ -81,7 +81,7 @@ func (s Set) Len() int { return s.UIDs.Len() + len(s.UIDLs) }
 type Query struct {
 	Pull    disposition.Pull
 	Exclude []Set // passed over
-	Only    *Set  // unless nil: among these alone, read or not
+	Only    *Set  // unless nil: among these alone, read or not, marked as deleted or not
 	After   *Ref  // unless nil: only what comes behind it in the order of Pull
 	Limit   int   // at most this many; 0 means all
 	Sizes   bool  // fill in Ref.Size

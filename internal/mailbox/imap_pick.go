@@ -100,7 +100,10 @@ func (p *imapPick) take(found mail.UIDSet) {
 
 // search asks the server which messages of a set match the query.
 func (p *imapPick) search(within mail.UIDSet, seq imap.SeqSet, options *imap.SearchOptions) (*imap.SearchData, mail.UIDSet, error) {
-	criteria := &imap.SearchCriteria{NotFlag: []imap.Flag{imap.FlagDeleted}}
+	criteria := &imap.SearchCriteria{}
+	if p.query.Only == nil { // else also those that were marked, and not yet removed
+		criteria.NotFlag = append(criteria.NotFlag, imap.FlagDeleted)
+	}
 	if len(within) <= maxRanges && !slices.Equal(within, mail.UIDSet{allUIDs}) {
 		criteria.UID = []imap.UIDSet{uidSet(within)}
 	}

@@ -234,3 +234,31 @@ func TestAFolderThatFailsEndsTheSessionAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// A session may end between marking messages as deleted and removing them. A
+// later one has to find and remove them, though no pick takes them for mail.
+func TestWhatIsMarkedAsDeletedCanStillBeRemoved(t *testing.T) {
+	t.Parallel()
+	d := mailtest.StartDovecot(t)
+	user := d.NewUser(t)
+	d.DeliverFlagged(t, user, []string{`\Deleted`}, numbered(3)...)
+	c := d.Connection(t, user, mail.IMAP, mail.SSLTLS)
+	c.Dispose = disposition.Delete
+	s := open(t, c)
+	if refs := pick(t, s, mail.Query{Limit: 9}); len(refs) != 0 {
+		t.Errorf("taken for mail: %v", refs)
+	}
+	var ours mail.Set
+	ours.Add(mail.Ref{UID: 2})
+	found := pick(t, s, mail.Query{Only: &ours, Sizes: true})
+	if len(found) != 1 || found[0].UID != 2 || found[0].Size == 0 {
+		t.Fatalf("found %v", found)
+	}
+	s.Apply(found, disposition.Delete)
+	if _, err := s.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if left := d.Messages(t, user); len(left) != 2 || left[0].UID != 1 || left[1].UID != 3 {
+		t.Errorf("left: %v", left)
+	}
+}
