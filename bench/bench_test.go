@@ -7,10 +7,12 @@ package bench
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -55,19 +57,28 @@ type measured struct {
 	files    []string
 }
 
-// site is a configuration of one connection.
-type site struct{ config, folder string }
+// site is a configuration of one connection, with its state and its folder.
+type site struct{ dir, config string }
 
 func newSite(t *testing.T, c map[string]any) site {
 	t.Helper()
 	dir := t.TempDir()
-	s := site{filepath.Join(dir, "poller.yaml"), filepath.Join(dir, "in")}
-	c["name"], c["folder"] = "bench", s.folder
-	text, err := json.Marshal(map[string]any{"listen": "", "state_dir": filepath.Join(dir, "state"), "connections": []any{c}})
-	if err = errors.Join(err, os.Mkdir(s.folder, 0o750), os.WriteFile(s.config, text, 0o600)); err != nil {
+	s := site{dir, filepath.Join(dir, "poller.yaml")}
+	c["name"], c["folder"] = "bench", filepath.Join(dir, "in")
+	if err := os.Mkdir(filepath.Join(dir, "in"), 0o750); err != nil {
 		t.Fatal(err)
 	}
+	s.configure(t, c)
 	return s
+}
+
+// configure writes the configuration. JSON is YAML.
+func (s site) configure(t *testing.T, c map[string]any) {
+	t.Helper()
+	text, err := json.Marshal(map[string]any{"listen": "", "state_dir": filepath.Join(s.dir, "state"), "connections": []any{c}})
+	if err = errors.Join(err, os.WriteFile(s.config, text, 0o600)); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (s site) poll(t *testing.T) measured {
@@ -132,23 +143,24 @@ func settings(d *mailtest.Dovecot, t *testing.T, user string, store mail.StoreTy
 	}
 }
 
-// print writes a table as a whole.
-func print(title string, header string, rows []string) {
+// printTable writes a table as a whole; the cells of a row end in tabs.
+func printTable(t *testing.T, title, header string, rows []string) {
+	t.Helper()
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(w, "\n%s\n%s\t\n", title, header)
 	for _, r := range rows {
 		fmt.Fprintf(w, "%s\t\n", r)
 	}
-	w.Flush()
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestLargeMessage: a message of 200 MiB passes octet for octet through a
-// process of less than 64 MiB.
+// process of less than 64 MiB, and is deleted.
 func TestLargeMessage(t *testing.T) {
-	const size, limit = 200 << 20, 64 << 20
-	line := []byte(strings.Repeat("0123456789abcdef", 4) + "\r\n.dot\r\n..\r\n")
-	message := append([]byte("Subject: large\r\n\r\n"), bytes.Repeat(line, size/len(line))...)
-	want := sha256.Sum256(message)
+	const size, limit = 200 << 20, 20 << 20
+	message, want := largeMessage(size)
 	d := mailtest.StartDovecot(t)
 	var rows []string
 	for _, store := range []mail.StoreType{mail.IMAP, mail.POP3} {
@@ -157,40 +169,78 @@ func TestLargeMessage(t *testing.T) {
 		c := settings(d, t, user, store, mail.SSLTLS)
 		c["disposition"] = "DELETE"
 		m := newSite(t, c).poll(t)
-		if m.messages != 1 {
-			t.Fatalf("%+v", m)
+		if m.messages != 1 || len(m.files) != 1 {
+			t.Fatalf("%s: %+v", store, m)
 		}
-		sum := sha256.New()
-		f, err := os.Open(m.files[0])
-		if err != nil {
-			t.Fatal(err)
+		if got := digest(t, m.files[0]); got != want {
+			t.Errorf("%s: the message was altered", store)
 		}
-		if _, err := io.Copy(sum, f); err != nil || !bytes.Equal(sum.Sum(nil), want[:]) {
-			t.Errorf("%s: the message was altered (%v)", store, err)
+		if left := d.Messages(t, user); len(left) == 0 {
+			t.Errorf("%s: %d messages left on the server", store, len(left))
 		}
-		f.Close()
-		if m.peak >= limit {
+		if m.peak == 0 || m.peak >= limit {
 			t.Errorf("%s: %d MiB resident", store, m.peak>>20)
 		}
 		rows = append(rows, fmt.Sprintf("%s\t%.1f\t%.0f\t%.1f", store, m.seconds, float64(len(message))/m.seconds/(1<<20), float64(m.peak)/(1<<20)))
 	}
-	print("one message of 200 MiB, SSL_TLS, DELETE", "store\tseconds\tMiB/s\tpeak MiB resident", rows)
+	printTable(t, "one message of 200 MiB, SSL_TLS, DELETE", "store\tseconds\tMiB/s\tpeak MiB resident", rows)
 }
 
-// counter is a proxy that counts octets and round trips: the times when the
-// client speaks after the server did.
-type counter struct {
-	up, down, turns atomic.Int64
-	port            int
+// largeMessage is a message of about size octets, and their digest: lines of
+// base64, all different, and after each mebibyte of them lines of dots, and one
+// of 100 kB.
+func largeMessage(size int) ([]byte, [sha256.Size]byte) {
+	b := make([]byte, 0, size+1<<20)
+	b = append(b, "Subject: large\r\n\r\n"...)
+	random := rand.NewChaCha8([sha256.Size]byte{})
+	var part [57]byte // 76 characters, the longest line of RFC 2045, section 6.8
+	for mebibytes := 1; len(b) < size; {
+		_, _ = random.Read(part[:]) // never fails
+		b = base64.StdEncoding.AppendEncode(b, part[:])
+		b = append(b, "\r\n"...)
+		if len(b)>>20 >= mebibytes {
+			mebibytes++
+			b = append(b, ".\r\n..\r\n.dot\r\n"...)
+			b = append(b, bytes.Repeat([]byte("."), 100_000)...)
+			b = append(b, "\r\n"...)
+		}
+	}
+	return b, sha256.Sum256(b)
 }
 
-func newCounter(t *testing.T, port int) *counter {
+func digest(t *testing.T, path string) (sum [sha256.Size]byte) {
 	t.Helper()
-	l, err := net.Listen("tcp", mailtest.Host+":0")
+	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &counter{port: l.Addr().(*net.TCPAddr).Port}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		t.Fatal(err)
+	}
+	h.Sum(sum[:0])
+	return sum
+}
+
+// traffic is what went over one connection. A round trip is a time when the
+// client speaks after the server did.
+type traffic struct{ sent, received, turns int64 }
+
+// proxy passes connections on to a server, and hands out what each came to
+// once both ends of it are closed.
+type proxy struct {
+	port    int
+	traffic chan traffic
+}
+
+func newProxy(t *testing.T, port int) *proxy {
+	t.Helper()
+	l, err := net.Listen("tcp4", mailtest.Host+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{port: l.Addr().(*net.TCPAddr).Port, traffic: make(chan traffic, 16)}
 	var wait sync.WaitGroup
 	wait.Go(func() {
 		for {
@@ -198,87 +248,110 @@ func newCounter(t *testing.T, port int) *counter {
 			if err != nil {
 				return
 			}
-			wait.Go(func() { p.serve(client, port) })
+			wait.Go(func() { p.serve(t, client, port) })
 		}
 	})
 	t.Cleanup(func() { l.Close(); wait.Wait() })
 	return p
 }
 
-func (p *counter) serve(client net.Conn, port int) {
-	server, err := net.Dial("tcp", net.JoinHostPort(mailtest.Host, strconv.Itoa(port)))
+func (p *proxy) serve(t *testing.T, client net.Conn, port int) {
+	defer client.Close()
+	server, err := net.Dial("tcp4", net.JoinHostPort(mailtest.Host, strconv.Itoa(port)))
 	if err != nil {
-		client.Close()
+		t.Error(err)
 		return
 	}
+	defer server.Close()
+	var seen traffic
 	var answered atomic.Bool
-	copyAll := func(to, from net.Conn, each func(n int)) {
-		defer to.Close()
-		b := make([]byte, 64<<10)
-		for {
-			n, err := from.Read(b)
-			if n > 0 {
-				each(n)
-				if _, err := to.Write(b[:n]); err != nil {
-					return
-				}
-			}
-			if err != nil {
-				return
-			}
-		}
-	}
 	var wait sync.WaitGroup
 	wait.Go(func() {
-		copyAll(client, server, func(n int) { p.down.Add(int64(n)); answered.Store(true) })
+		pass(client, server, func(n int) { seen.received += int64(n); answered.Store(true) })
 	})
-	copyAll(server, client, func(n int) {
-		p.up.Add(int64(n))
+	pass(server, client, func(n int) {
+		seen.sent += int64(n)
 		if answered.Swap(false) {
-			p.turns.Add(1)
+			seen.turns++
 		}
 	})
 	wait.Wait()
+	p.traffic <- seen
 }
 
-// TestPick50000: what it costs to take one message out of 50,000, and to find
-// that there is nothing new.
+// pass passes on what is read until there is no more. The count comes ahead of
+// the octets: nobody can answer what was not counted yet.
+func pass(to, from net.Conn, count func(n int)) {
+	defer to.Close()
+	b := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(b)
+		if n > 0 {
+			count(n)
+			if _, err := to.Write(b[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// TestPick50000: what it costs to take one message out of 50,000, the next one,
+// all the others, and to find that there is nothing new. KEEP leaves the
+// messages where they are, so the journal alone says what is new.
 func TestPick50000(t *testing.T) {
-	const count, unread = 50_000, 10
+	const count, unread, most = 50_000, 10, 64 << 10
+	d := mailtest.StartDovecot(t)
+	user := deliverMany(t, d, count, unread)
+	var rows []string
+	for _, store := range []mail.StoreType{mail.IMAP, mail.POP3} {
+		all := map[mail.StoreType]int{mail.IMAP: unread, mail.POP3: count}[store] // POP3 has no \Seen
+		c := settings(d, t, user, store, mail.NoTLS)
+		c["disposition"] = "KEEP"
+		newSite(t, c).poll(t) // Dovecot makes its index
+		p := newProxy(t, c["port"].(int))
+		c["port"] = p.port
+		for _, pull := range disposition.Pulls() {
+			c["pull_disposition"], c["max_messages"] = pull.String(), 1
+			s := newSite(t, c)
+			// How many messages each poll may take, and how many it takes.
+			polls := []struct{ most, takes int }{{1, 1}, {1, 0}}
+			if pull.Unread {
+				polls = []struct{ most, takes int }{{1, 1}, {1, 1}, {0, all - 2}, {1, 0}}
+			}
+			for _, poll := range polls {
+				c["max_messages"] = poll.most
+				s.configure(t, c)
+				m := s.poll(t)
+				wire := <-p.traffic
+				if m.messages != poll.takes {
+					t.Fatalf("%s %s: %d messages, not %d; %s", store, pull, m.messages, poll.takes, m.outcome)
+				}
+				if store == mail.IMAP && wire.received >= most {
+					t.Errorf("%s %s: %d octets from the server", store, pull, wire.received)
+				}
+				rows = append(rows, fmt.Sprintf("%s\t%s\t%d\t%d\t%d\t%d\t%.2f\t%.1f", store, pull, m.messages, wire.sent, wire.received, wire.turns, m.seconds, float64(m.peak)/(1<<20)))
+			}
+		}
+	}
+	printTable(t, "polls of 50,000 messages (ten in the middle unread), NONE, KEEP",
+		"store\tpull\tmessages\toctets sent\treceived\tround trips\tseconds\tpeak MiB resident", rows)
+}
+
+// deliverMany fills a mailbox: messages that were read, but for some in the
+// middle, so that a search from neither end is short.
+func deliverMany(t *testing.T, d *mailtest.Dovecot, count, unread int) (user string) {
+	t.Helper()
 	messages := make([][]byte, count)
 	for i := range messages {
 		messages[i] = fmt.Appendf(nil, "Subject: %d\r\n\r\nmessage %d\r\n", i+1, i+1)
 	}
-	d := mailtest.StartDovecot(t)
-	user := d.NewUser(t)
-	half := (count - unread) / 2
-	d.DeliverFlagged(t, user, []string{`\Seen`}, messages[:half]...)
-	d.Deliver(t, user, messages[half:half+unread]...) // in the middle, so that neither end helps
-	d.DeliverFlagged(t, user, []string{`\Seen`}, messages[half+unread:]...)
-	var rows []string
-	for _, store := range []mail.StoreType{mail.IMAP, mail.POP3} {
-		c := settings(d, t, user, store, mail.NoTLS)
-		c["disposition"] = "KEEP"
-		newSite(t, c).poll(t) // Dovecot makes its index
-		for _, pull := range disposition.Pulls() {
-			p := newCounter(t, c["port"].(int))
-			counted := settings(d, t, user, store, mail.NoTLS)
-			counted["port"], counted["disposition"], counted["pull_disposition"] = p.port, "KEEP", pull.String()
-			s := newSite(t, counted)
-			for n := range 2 {
-				p.up.Store(0)
-				p.down.Store(0)
-				p.turns.Store(0)
-				m := s.poll(t)
-				if n == 0 && m.messages != 1 {
-					t.Fatalf("%s %s: %+v", store, pull, m)
-				}
-				if store == mail.IMAP && p.down.Load() > 64<<10 {
-					t.Errorf("%s %s: %d octets from the server", store, pull, p.down.Load())
-				}
-				rows = append(rows, fmt.Sprintf("%s\t%s\t%d\t%s\t%d\t%d\t%d\t%.2f", store, pull, n+1, m.outcome, p.up.Load(), p.down.Load(), p.turns.Load(), m.seconds))
-			}
-		}
-	}
-	print("one message out of 50,000 (ten in the middle unread), NONE, KEEP", "store\tpull\tpoll\toutcome\toctets sent\treceived\tround trips\tseconds", rows)
+	user = d.NewUser(t)
+	from := (count - unread) / 2
+	d.DeliverFlagged(t, user, []string{`\Seen`}, messages[:from]...)
+	d.Deliver(t, user, messages[from:from+unread]...)
+	d.DeliverFlagged(t, user, []string{`\Seen`}, messages[from+unread:]...)
+	return user
 }

@@ -35,7 +35,8 @@ func (r *refusal) Error() string {
 // failure makes an Error out of what went wrong at a step of a session. What
 // broke the wire explains more than what a library made of it.
 func (w *wire) failure(op string, err error) error {
-	if broken := w.conn.err(); broken != nil && !isRefusal(err) {
+	// A wire that is closed on this side was closed for what err says.
+	if broken := w.conn.err(); broken != nil && !errors.Is(broken, net.ErrClosed) && !isRefusal(err) {
 		err = broken
 	}
 	var done *mail.Error

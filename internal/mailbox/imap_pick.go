@@ -75,6 +75,9 @@ func (s *imapSession) choose(q mail.Query) ([]uint32, error) {
 		}
 		allowed = allowed.Minus(mail.UIDSet{behind})
 	}
+	if len(allowed) == 0 {
+		return nil, nil
+	}
 	p := &imapPick{imapSession: s, query: q}
 	var err error
 	if s.caps.Has(imap.CapESearch) {
