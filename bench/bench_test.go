@@ -159,7 +159,7 @@ func printTable(t *testing.T, title, header string, rows []string) {
 // TestLargeMessage: a message of 200 MiB passes octet for octet through a
 // process of less than 64 MiB, and is deleted.
 func TestLargeMessage(t *testing.T) {
-	const size, limit = 200 << 20, 20 << 20
+	const size, limit = 200 << 20, 64 << 20
 	message, want := largeMessage(size)
 	d := mailtest.StartDovecot(t)
 	var rows []string
@@ -175,7 +175,7 @@ func TestLargeMessage(t *testing.T) {
 		if got := digest(t, m.files[0]); got != want {
 			t.Errorf("%s: the message was altered", store)
 		}
-		if left := d.Messages(t, user); len(left) == 0 {
+		if left := d.Messages(t, user); len(left) != 0 {
 			t.Errorf("%s: %d messages left on the server", store, len(left))
 		}
 		if m.peak == 0 || m.peak >= limit {

@@ -65,6 +65,9 @@ func (w *wire) failure(op string, err error) error {
 			e.Kind = mail.KindNetwork
 		}
 	}
+	if e.Hint == "" && op != mail.OpFetch { // what becomes of a message is for the poll to say
+		e.Hint = "the session was ended; the server's log may say more, and the next attempt starts anew"
+	}
 	return w.cleaned(e)
 }
 
