@@ -11,6 +11,7 @@ import (
 
 	"mailpoller/internal/admin"
 	"mailpoller/internal/app"
+	"mailpoller/internal/config"
 	"mailpoller/internal/mail"
 )
 
@@ -44,6 +45,9 @@ done on the server, and does none of it.`,
 						continue
 					}
 					c.printResult(result, dryRun)
+					if dryRun && result.Messages > 0 {
+						fmt.Fprintln(c.stdout, "  nothing was done; a poll would then put their disposition in force on the server")
+					}
 				}
 				if failed {
 					return errQuiet
@@ -61,10 +65,15 @@ done on the server, and does none of it.`,
 func (c *cli) connected(ctx context.Context, do func(context.Context, admin.Daemon) error) error {
 	conf, err := c.load(true)
 	if err != nil {
-		return err
+		client, running := c.daemon(ctx)
+		if !running {
+			return err
+		}
+		fmt.Fprintf(c.stderr, "%v\nThe file has faults; this is the daemon, with the one before:\n", err)
+		return do(ctx, client)
 	}
 	if conf.Log.Level == "info" {
-		conf.Log.Level = "error" // the command itself says what happens
+		conf.Log.Level = "fatal" // the command itself says what happens
 	}
 	log, level := c.logger(conf)
 	d, done, err := app.Connect(ctx, conf, build(), log, level)
@@ -76,6 +85,14 @@ func (c *cli) connected(ctx context.Context, do func(context.Context, admin.Daem
 		err = failed
 	}
 	return err
+}
+
+// daemon is the daemon that runs with the configuration file, as it is or as
+// it was.
+func (c *cli) daemon(ctx context.Context) (client *admin.Client, running bool) {
+	client = admin.NewClient(app.SocketPath(config.StateDir(c.path)))
+	_, err := client.Status(ctx)
+	return client, err == nil
 }
 
 // printResult says what a job came to, for a person.

@@ -12,6 +12,7 @@ import (
 
 	"mailpoller/internal/admin"
 	"mailpoller/internal/app"
+	"mailpoller/internal/config"
 	"mailpoller/internal/mail"
 )
 
@@ -22,11 +23,7 @@ func newStatus(c *cli) *cobra.Command {
 		Short: "Show the connections of the running daemon",
 		Args:  cobra.NoArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
-			conf, err := c.load(true)
-			if err != nil {
-				return err
-			}
-			client := admin.NewClient(app.SocketPath(conf.StateDir))
+			client := admin.NewClient(app.SocketPath(config.StateDir(c.path)))
 			status, err := client.Status(cmd.Context())
 			if err != nil {
 				return err

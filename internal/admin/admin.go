@@ -80,4 +80,4 @@ var (
 
 // ErrNoDaemon is what a Client's methods fail with when nobody listens on the
 // control socket.
-var ErrNoDaemon = errors.New("no daemon is running on this state directory")
+var ErrNoDaemon = errors.New("no daemon is running on this state directory (state_dir: in the configuration)")

@@ -49,6 +49,28 @@ type top struct {
 // that holds all there is to say against them. Files that hold certificates
 // are read, secrets are not.
 func Load(path string) (*Config, error) {
+	c, l := read(path)
+	if len(l.faults) == 0 && l.limit == "" {
+		c.Warnings = l.warnings.ordered()
+		return c, nil
+	}
+	faults := l.faults.ordered()
+	if l.limit != "" {
+		faults = append(faults, Fault{File: path, Message: l.limit})
+	}
+	return nil, faults
+}
+
+// StateDir is the state directory that the file at path names, whatever else
+// is wrong with it: a daemon that runs with an older version of the file can
+// still be found there.
+func StateDir(path string) string {
+	c, _ := read(path)
+	return c.StateDir
+}
+
+// read reads as much of a configuration as can be read.
+func read(path string) (*Config, *loader) {
 	c := &Config{
 		Path:          path,
 		Listen:        "127.0.0.1:9469",
@@ -63,15 +85,7 @@ func Load(path string) (*Config, error) {
 	}
 	l := newLoader()
 	l.load(c)
-	if len(l.faults) == 0 && l.limit == "" {
-		c.Warnings = l.warnings.ordered()
-		return c, nil
-	}
-	faults := l.faults.ordered()
-	if l.limit != "" {
-		faults = append(faults, Fault{File: path, Message: l.limit})
-	}
-	return nil, faults
+	return c, l
 }
 
 // load reads everything. The parts of the main file are read in the order in

@@ -286,25 +286,16 @@ func (s *Store) Clean(folder string, keep map[string]bool) (int, error) {
 	return n, nil
 }
 
-// Probe reports whether messages could be written into a folder, by writing
-// and removing a temporary file.
-func (s *Store) Probe(folder string) error {
+// Ready reports why no message could be written into a folder, as far as that
+// can be known without writing.
+func (s *Store) Ready(folder string) error {
 	dir, err := openDir(folder)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	path := filepath.Join(folder, s.prefix+rand.Text()+suffix)
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return failure(folder, err)
-	}
-	defer file.Close()
-	if _, err = file.WriteString("probe"); err == nil {
-		err = file.Sync()
-	}
-	if err = errors.Join(err, os.Remove(path)); err != nil {
-		return failure(folder, err)
+	if err := unix.Access(folder, unix.W_OK|unix.X_OK); err != nil {
+		return failure(folder, &os.PathError{Op: "write to", Path: folder, Err: err})
 	}
 	return nil
 }

@@ -220,7 +220,10 @@ func (s *imapSession) fetch(ref mail.Ref, each func(mail.Message) error) error {
 			case imapclient.FetchItemDataBodySection:
 				// A server may mention other messages at any time; one that
 				// sends another one's body, or a second one, is broken.
-				if item.Literal == nil || m.UID != ref.UID || given {
+				if item.Literal == nil {
+					continue // the message is gone; the end of the command says so
+				}
+				if m.UID != ref.UID || given {
 					s.broken = true
 					return s.fail(mail.OpFetch, fmt.Errorf("server answers the request for message %d with something else", ref.UID))
 				}

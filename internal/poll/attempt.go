@@ -93,8 +93,12 @@ func (p *pass) run(ctx, hard context.Context) (err error) {
 	return p.commit(hard)
 }
 
-// open opens the mailbox; for a dry run so that nothing can change in it.
+// open opens the mailbox; for a dry run so that nothing can change in it. A
+// folder that is missing is found now, and not when the first message comes.
 func (p *pass) open(ctx context.Context) (Session, error) {
+	if err := p.Folder.Ready(p.c.Folder); err != nil {
+		return nil, err
+	}
 	c := *p.c
 	if p.dry {
 		c.Dispose = disposition.Keep

@@ -112,6 +112,9 @@ func (p *pass) batch(ctx, hard context.Context, refs []mail.Ref) error {
 	}
 	entries, fetchErr := p.fetch(ctx, hard, fresh)
 	saved, err := p.record(hard, entries)
+	if err == nil && fetchErr == nil {
+		err = p.pardonGone(ctx)
+	}
 	if err != nil {
 		return err
 	}
@@ -233,7 +236,35 @@ func (p *pass) fail(ref mail.Ref, err error) {
 	p.failed = append(p.failed, failure{ref, err})
 	p.skip.Add(ref)
 	p.faults[ref.ID()] = mail.Fault{Ref: ref, Reason: err.Error()}
-	p.log.Warn("message stays on the server", append(ErrorFields(mail.AsError(err, mail.OpFetch, mail.KindProtocol)), zap.String("uid", ref.ID()))...)
+	p.log.Warn("message not fetched", append(ErrorFields(mail.AsError(err, mail.OpFetch, mail.KindProtocol)), zap.String("uid", ref.ID()))...)
+}
+
+// pardonGone takes back the failures of messages that somebody else has
+// removed since they were picked.
+func (p *pass) pardonGone(ctx context.Context) error {
+	if len(p.failed) == 0 {
+		return nil
+	}
+	var failed, held mail.Set
+	for _, f := range p.failed {
+		failed.Add(f.ref)
+	}
+	refs, err := p.session.Pick(ctx, mail.Query{Only: &failed})
+	if err != nil {
+		return err
+	}
+	for _, ref := range refs {
+		held.Add(ref)
+	}
+	p.failed = slices.DeleteFunc(p.failed, func(f failure) bool {
+		if held.Has(f.ref) {
+			return false
+		}
+		delete(p.faults, f.ref.ID())
+		p.log.Info("message was removed by somebody else before it was fetched", zap.String("uid", f.ref.ID()))
+		return true
+	})
+	return nil
 }
 
 // record makes messages durable (6), journals (7) and publishes them (8), in

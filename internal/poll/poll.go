@@ -62,6 +62,9 @@ type Folder interface {
 	Sync(folder string) error
 	Publish(ctx context.Context, entries []mail.Entry) (published, vanished []mail.Entry, err error)
 	Discard(e mail.Entry) error
+	// Ready reports why no message could be written into the folder. It
+	// writes nothing.
+	Ready(folder string) error
 	// Path is where a message will be, unless something else is there.
 	Path(c *mail.Connection, box mail.Box, ref mail.Ref) string
 }

@@ -136,18 +136,6 @@ func (s *site) run(args ...string) (stdout, stderr string, code int) {
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 }
 
-// runWith runs the program with another configuration than the daemon's, on the
-// same state.
-func (s *site) runWith(config string, args ...string) (stdout, stderr string, code int) {
-	s.t.Helper()
-	other := *s
-	other.config = filepath.Join(s.t.TempDir(), "other.yaml")
-	if err := os.WriteFile(other.config, []byte(config), 0o600); err != nil {
-		s.t.Fatal(err)
-	}
-	return other.run(args...)
-}
-
 // pollView is what `poller poll --json` promises.
 type pollView struct {
 	Connection, State, Outcome string

@@ -81,19 +81,19 @@ func TestReload(t *testing.T) {
 	}
 
 	// A broken file changes nothing, and says why wherever one looks.
-	good, err := os.ReadFile(s.config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(s.config, []byte("connections:\n  - name: stays\n    hots: x\n"), 0o600); err != nil {
+	broken := "state_dir: " + s.dir + "/state\nconnections:\n  - name: stays\n    hots: x\n"
+	if err := os.WriteFile(s.config, []byte(broken), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	reload(`"msg":"configuration not reloaded.*unknown key \\"hots\\"; did you mean \\"host\\"`)
 	if text, _ := p.get("/metrics"); !strings.Contains(text, "poller_config_last_reload_successful 0") {
 		t.Error("the metric does not say that the reload failed")
 	}
-	if out, _, code := s.runWith(string(good), "status"); code != 0 || !strings.Contains(out, "poller.yaml:3:5: unknown key") || !strings.Contains(out, "stays") {
+	if out, _, code := s.run("status"); code != 0 || !strings.Contains(out, "poller.yaml:4:5: unknown key") || !strings.Contains(out, "stays") {
 		t.Errorf("status: %d\n%s", code, out)
+	}
+	if out, errs, code := s.run("jobs"); code != 0 || !strings.Contains(out, "stays") || !strings.Contains(errs, "the daemon, with the one before") {
+		t.Errorf("jobs: %d\n%s%s", code, out, errs)
 	}
 	d.Deliver(t, a, []byte("Subject: after the broken file\r\n\r\nx\r\n"))
 	p.await(p.mark(), `"connection":"stays".*"messages":1`)
