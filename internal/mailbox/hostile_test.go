@@ -137,16 +137,15 @@ func TestAMessageIsWholeOrAnError(t *testing.T) {
 			var first error
 			var bodies []string
 			err := s.Fetch(t.Context(), refs, func(m mail.Message) error {
-				if m.Err != nil {
-					first = m.Err
+				if first = errors.Join(first, m.Err); m.Body == nil {
 					return nil
 				}
 				var b bytes.Buffer
-				if _, err := m.Body.WriteTo(&b); err != nil {
-					return err
+				_, err := m.Body.WriteTo(&b)
+				if err == nil {
+					bodies = append(bodies, b.String())
 				}
-				bodies = append(bodies, b.String())
-				return nil
+				return err
 			})
 			if c.goesOn {
 				if err != nil || len(bodies) != 1 || bodies[0] != body {
@@ -181,13 +180,13 @@ func TestADeletionCountsWhenQUITWasAnswered(t *testing.T) {
 			server := mailtest.Script(t, func(c *mailtest.Conn) {
 				c.Send("+OK hi\r\n")
 				for {
-					switch line := c.Line(); {
-					case line == "STAT":
+					switch c.Line() {
+					case "STAT":
 						c.Send("+OK 1 20\r\n")
-					case line == "QUIT":
+					case "QUIT":
 						quit(c)
 						return
-					case line == "CAPA":
+					case "CAPA":
 						c.Send("-ERR\r\n")
 					default:
 						c.Send("+OK\r\n")
