@@ -34,7 +34,7 @@ func TestKillDuringADrain(t *testing.T) {
 						t.Fatal("the daemon ended by itself")
 					}
 					daemon.kill()
-					if kills++; kills > 40 {
+					if kills++; kills > 60 {
 						t.Fatal("the drain does not end")
 					}
 				}
