@@ -145,16 +145,15 @@ func (p *pass) load(ctx context.Context) error {
 }
 
 // prune drops from the journal what the server no longer holds. A POP3 server
-// lists its messages anyway; an IMAP server is asked only when the journal
-// holds more than the mailbox does, so that an idle mailbox costs nothing and
-// the journal never outgrows it.
+// is always asked, since nothing else tells that it renamed its messages; an
+// IMAP server only when the journal holds more than the mailbox does, so that
+// an idle mailbox costs nothing and the journal never outgrows it.
 func (p *pass) prune(ctx context.Context, messages int) error {
 	known := p.ledger.Saved.Clone()
 	for _, f := range p.ledger.Faults {
 		known.Add(f.Ref)
 	}
-	listed := p.c.Store == mail.POP3 && p.c.Pull.Unread
-	if known.Len() == 0 || !listed && known.Len() <= messages && len(p.ledger.Faults) == 0 {
+	if known.Len() == 0 || p.c.Store == mail.IMAP && known.Len() <= messages && len(p.ledger.Faults) == 0 {
 		return nil
 	}
 	refs, err := p.session.Pick(ctx, mail.Query{Only: &known})
@@ -190,6 +189,7 @@ func (p *pass) finishEarlier(ctx, hard context.Context) error {
 		if err := p.Journal.Settle(hard, p.c.Name, published); err != nil {
 			return err
 		}
+		p.ledger.Rebuilt = p.ledger.Rebuilt || len(published) > 0 // their digests are known from here on
 	}
 	if len(p.ledger.Pending) == 0 {
 		return nil

@@ -111,7 +111,9 @@ func (p *pass) batch(ctx, hard context.Context, refs []mail.Ref) error {
 		return nil
 	}
 	entries, fetchErr := p.fetch(ctx, hard, fresh)
-	saved, err := p.record(hard, entries)
+	// What arrived whole is recorded also when the time is up, or a batch that
+	// takes longer would never be. It is local work, and short.
+	saved, err := p.record(context.WithoutCancel(hard), entries)
 	if err == nil && fetchErr == nil {
 		err = p.pardonGone(ctx)
 	}

@@ -1,0 +1,261 @@
+package poll
+
+import (
+	"context"
+	"io"
+	"slices"
+	"strconv"
+	"testing"
+
+	"mailpoller/internal/disposition"
+	"mailpoller/internal/mail"
+)
+
+// letter is a message on the server.
+type letter struct {
+	uid     uint32
+	uidl    string
+	text    string
+	size    int64 // as announced; 0: that of the text
+	seen    bool  // \Seen
+	marked  bool  // \Deleted
+	gone    bool  // removed
+	refused error // unless nil: why the server does not hand it over
+	// body, unless nil, sends the text in place of the server.
+	body func(ctx context.Context, w io.Writer) error
+}
+
+func (l *letter) octets() int64 {
+	if l.size != 0 {
+		return l.size
+	}
+	return int64(len(l.text))
+}
+
+// server is a mailbox in memory. It keeps the contract of Session and
+// holds the caller to it.
+type server struct {
+	t        *testing.T
+	store    mail.StoreType
+	validity uint32
+	letters  []*letter // in the order of the mailbox
+	fetched  map[string]int
+	opened   int
+	closed   int
+	at       func(point string) error // called at each point where a test may interfere
+}
+
+// add puts a message at the end of the mailbox.
+func (s *server) add(uid uint32, text string) *letter {
+	l := &letter{uid: uid, uidl: "id-" + strconv.FormatUint(uint64(uid), 10), text: text}
+	s.letters = append(s.letters, l)
+	return l
+}
+
+// remove takes a message out of the mailbox.
+func (s *server) remove(l *letter) {
+	l.gone = true
+	s.letters = slices.DeleteFunc(s.letters, func(other *letter) bool { return other == l })
+}
+
+// Open implements Opener.
+func (s *server) Open(ctx context.Context, c *mail.Connection) (Session, error) {
+	if err := s.try(ctx, "open"); err != nil {
+		return nil, err
+	}
+	s.opened++
+	return &session{server: s, c: c, held: slices.Clone(s.letters)}, nil
+}
+
+// try is what interferes at a point: the end of the context, or the test.
+func (s *server) try(ctx context.Context, point string) error {
+	if err := s.at(point); err != nil {
+		return err
+	}
+	return context.Cause(ctx)
+}
+
+// session is an open mailbox.
+type session struct {
+	*server
+	c       *mail.Connection
+	held    []*letter // as of the opening; POP3 numbers them
+	applied []applied
+	over    bool // nothing but Close may be called
+}
+
+type applied struct {
+	ref mail.Ref
+	d   disposition.Disposition
+}
+
+// use holds the caller to the contract, and ends the session with an error.
+func (s *session) use(ctx context.Context, point string) error {
+	s.t.Helper()
+	if s.over {
+		s.t.Errorf("%s: the session is over", point)
+	}
+	err := s.try(ctx, point)
+	s.over = err != nil
+	return err
+}
+
+func (s *session) Box() (mail.Box, int) {
+	box := mail.Box{Account: s.c.Account()}
+	if s.store == mail.IMAP {
+		box.Validity = s.validity
+	}
+	return box, len(s.held)
+}
+
+// ref names the message at a position of the mailbox as it was opened.
+func (s *session) ref(at int) mail.Ref {
+	if s.store == mail.IMAP {
+		return mail.Ref{UID: s.held[at].uid}
+	}
+	return mail.Ref{UIDL: s.held[at].uidl, Num: at + 1, Size: s.held[at].octets()}
+}
+
+// find is the message that ref names, or nil when it is gone.
+func (s *session) find(ref mail.Ref) *letter {
+	for _, l := range s.held {
+		if !l.gone && (ref.UID != 0 && l.uid == ref.UID || ref.UIDL != "" && l.uidl == ref.UIDL) {
+			return l
+		}
+	}
+	return nil
+}
+
+func (s *session) Pick(ctx context.Context, q mail.Query) ([]mail.Ref, error) {
+	if err := s.use(ctx, "pick"); err != nil {
+		return nil, err
+	}
+	var refs []mail.Ref
+	behind := q.After == nil
+	for position := range q.Pull.Positions(len(s.held)) {
+		ref, l := s.ref(position-1), s.held[position-1]
+		switch {
+		case q.After != nil && ref.ID() == q.After.ID():
+			behind = true
+			continue
+		case l.gone,
+			q.Only != nil && !q.Only.Has(ref),
+			q.Only == nil && (!behind || l.marked || s.store == mail.IMAP && q.Pull.Unread && l.seen),
+			slices.ContainsFunc(q.Exclude, func(set mail.Set) bool { return set.Has(ref) }):
+			continue
+		}
+		if q.Sizes {
+			ref.Size = l.octets()
+		}
+		if refs = append(refs, ref); len(refs) == q.Limit {
+			break
+		}
+	}
+	return refs, nil
+}
+
+func (s *session) Fetch(ctx context.Context, refs []mail.Ref, each func(mail.Message) error) error {
+	for _, ref := range refs {
+		if err := s.use(ctx, "fetch"); err != nil {
+			return err
+		}
+		l := s.find(ref)
+		m := mail.Message{Ref: ref}
+		body := &body{ctx: ctx, session: s, letter: l}
+		switch {
+		case l == nil:
+			m.Err = mail.Errorf(mail.OpFetch, mail.KindProtocol, "no such message")
+		case l.refused != nil:
+			m.Err = l.refused
+		default:
+			s.fetched[l.text]++
+			m.Body, m.Size = body, l.octets()
+		}
+		err := each(m)
+		s.over = m.Body != nil && !body.whole
+		if err != nil {
+			return err
+		}
+		if s.over {
+			s.t.Error("a message that did not arrive whole was taken")
+		}
+	}
+	return nil
+}
+
+// body is a message on its way.
+type body struct {
+	*session
+	ctx    context.Context
+	letter *letter
+	whole  bool
+}
+
+func (b *body) WriteTo(w io.Writer) (int64, error) {
+	send := func(part string) error {
+		_, err := io.WriteString(w, part)
+		return err
+	}
+	text := b.letter.text
+	n := int64(len(text))
+	if b.letter.body != nil {
+		if err := b.letter.body(b.ctx, w); err != nil {
+			return 0, err
+		}
+		b.whole = true
+		return n, nil
+	}
+	half := len(text) / 2
+	if err := send(text[:half]); err != nil {
+		return 0, err
+	}
+	if err := b.try(b.ctx, "middle of a message"); err != nil {
+		return int64(half), err
+	}
+	if err := send(text[half:]); err != nil {
+		return int64(half), err
+	}
+	b.whole = true
+	return n, nil
+}
+
+func (s *session) Apply(refs []mail.Ref, d disposition.Disposition) {
+	if s.c.Dispose == disposition.Keep {
+		s.t.Errorf("%s in a mailbox that was opened so that nothing can change in it", d)
+	}
+	for _, ref := range refs {
+		s.applied = append(s.applied, applied{ref, d})
+	}
+}
+
+func (s *session) Commit(ctx context.Context) (string, error) {
+	if err := s.use(ctx, "commit"); err != nil {
+		return "", err
+	}
+	for _, a := range s.applied {
+		switch l := s.find(a.ref); {
+		case l == nil || s.store == mail.POP3:
+		case a.d == disposition.Seen:
+			l.seen = true
+		default:
+			l.marked = true
+		}
+	}
+	if err := s.use(ctx, "middle of a commit"); err != nil {
+		return "", err
+	}
+	for _, a := range s.applied {
+		if l := s.find(a.ref); l != nil && a.d == disposition.Delete {
+			s.remove(l)
+		}
+	}
+	s.applied = nil
+	err := s.use(ctx, "committed")
+	s.over = s.over || s.store == mail.POP3
+	return "", err
+}
+
+func (s *session) Close() error {
+	s.closed++
+	return nil
+}
