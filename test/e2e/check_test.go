@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"mailpoller/test/rig"
 )
 
 // TestBrokenFilesAreExplained runs the real binary over the broken files of the
@@ -28,7 +30,7 @@ func TestBrokenFilesAreExplained(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			cmd := exec.CommandContext(t.Context(), binary, "check", "--config", name)
+			cmd := exec.CommandContext(t.Context(), rig.Binary, "check", "--config", name)
 			cmd.Dir = dir
 			var out, errs bytes.Buffer
 			cmd.Stdout, cmd.Stderr = &out, &errs
@@ -45,8 +47,8 @@ func TestBrokenFilesAreExplained(t *testing.T) {
 
 func TestShowMasksSecrets(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, settings{"name": "a", "host": "h", "port": 993, "username": "u", "password": "canary-1"})
-	out, errs, code := s.run("check", "--show")
+	s := rig.New(t, rig.Settings{"name": "a", "host": "h", "port": 993, "username": "u", "password": "canary-1"})
+	out, errs, code := s.Run("check", "--show")
 	if code != 0 || strings.Contains(out+errs, "canary") || !strings.Contains(out, "***") || !strings.Contains(out, "pull_disposition: GET_FIRST_UNREAD_MESSAGE") {
 		t.Errorf("exit code %d\n%s%s", code, out, errs)
 	}
@@ -54,7 +56,7 @@ func TestShowMasksSecrets(t *testing.T) {
 
 func TestDemo(t *testing.T) {
 	t.Parallel()
-	cmd := exec.CommandContext(t.Context(), binary, "demo", "--once")
+	cmd := exec.CommandContext(t.Context(), rig.Binary, "demo", "--once")
 	cmd.Env = append(os.Environ(), "TMPDIR="+t.TempDir())
 	out, err := cmd.CombinedOutput()
 	if err != nil {

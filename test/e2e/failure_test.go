@@ -8,6 +8,7 @@ import (
 
 	"mailpoller/internal/mail"
 	"mailpoller/internal/mailtest"
+	"mailpoller/test/rig"
 )
 
 // closedPort is tcpmux: nothing has listened there for decades.
@@ -23,34 +24,34 @@ func TestWhatGoesWrongIsSaidPlainly(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "missing")
 	for _, c := range []struct {
 		name         string
-		set          settings
+		set          rig.Settings
 		op, kind     string
 		reason, hint string
 	}{
-		{"unknown host", settings{"host": "host.invalid"}, "resolve", "network", "host.invalid", "check host:"},
-		{"refused connection", settings{"port": closedPort}, "connect", "network", "refused", "whether the server is running"},
-		{"a server that hangs up", settings{"port": hangsUp.Port, "connection_security": "NONE"}, "greeting", "network", "closed the connection", "log may say why"},
-		{"wrong password", settings{"password": "canary-wrong"}, "authenticate", "auth", "AUTHENTICATIONFAILED", "check username: and password:"},
-		{"missing mailbox", settings{"mailbox": "Nowhere"}, "open mailbox", "config", "Mailbox doesn't exist", "name an existing mailbox"},
-		{"missing folder", settings{"folder": missing}, "save", "storage", "no such file or directory", "create " + missing},
-		{"clear text on a TLS port", settings{"connection_security": "SSL_TLS", "port": d.Port(mail.IMAP, mail.NoTLS)}, "tls", "tls", "does not look like a TLS handshake", "STARTTLS"},
-		{"TLS on a clear text port", settings{"connection_security": "NONE", "port": d.Port(mail.IMAP, mail.SSLTLS), "timeout": "1s"}, "greeting", "timeout", "silent for 1s", ""},
-		{"unknown issuer", settings{"ca_file": other.PEMFile(t)}, "tls", "tls", "unknown authority", "ca_file:"},
-		{"secret that is not there", settings{"password": settings{"file": "/nonexistent/secret"}}, "read secret", "config", "/nonexistent/secret", "write the secret"},
+		{"unknown host", rig.Settings{"host": "host.invalid"}, "resolve", "network", "host.invalid", "check host:"},
+		{"refused connection", rig.Settings{"port": closedPort}, "connect", "network", "refused", "whether the server is running"},
+		{"a server that hangs up", rig.Settings{"port": hangsUp.Port, "connection_security": "NONE"}, "greeting", "network", "closed the connection", "log may say why"},
+		{"wrong password", rig.Settings{"password": "canary-wrong"}, "authenticate", "auth", "AUTHENTICATIONFAILED", "check username: and password:"},
+		{"missing mailbox", rig.Settings{"mailbox": "Nowhere"}, "open mailbox", "config", "Mailbox doesn't exist", "name an existing mailbox"},
+		{"missing folder", rig.Settings{"folder": missing}, "save", "storage", "no such file or directory", "create " + missing},
+		{"clear text on a TLS port", rig.Settings{"connection_security": "SSL_TLS", "port": d.Port(mail.IMAP, mail.NoTLS)}, "tls", "tls", "does not look like a TLS handshake", "STARTTLS"},
+		{"TLS on a clear text port", rig.Settings{"connection_security": "NONE", "port": d.Port(mail.IMAP, mail.SSLTLS), "timeout": "1s"}, "greeting", "timeout", "silent for 1s", ""},
+		{"unknown issuer", rig.Settings{"ca_file": other.PEMFile(t)}, "tls", "tls", "unknown authority", "ca_file:"},
+		{"secret that is not there", rig.Settings{"password": rig.Settings{"file": "/nonexistent/secret"}}, "read secret", "config", "/nonexistent/secret", "write the secret"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			u := d.NewUser(t)
-			d.Deliver(t, u, numbered(1)...)
-			s := newSite(t, connect(t, d, "orders", u, mail.IMAP, mail.SSLTLS).with(settings{"disposition": "DELETE"}).with(c.set))
-			v := s.poll("orders")[0]
+			d.Deliver(t, u, rig.Numbered(1)...)
+			s := rig.New(t, rig.Connect(t, d, "orders", u, mail.IMAP, mail.SSLTLS).With(rig.Settings{"disposition": "DELETE"}).With(c.set))
+			v := s.Poll("orders")[0]
 			if v.State != "FAILED" || v.Outcome != "failed" || v.Error == nil {
 				t.Fatalf("%+v", v)
 			}
 			if e := v.Error; e.Op != c.op || e.Kind != c.kind || !strings.Contains(e.Message, c.reason) || !strings.Contains(e.Hint, c.hint) || e.Hint == "" || strings.Contains(e.Message, "\n") {
 				t.Errorf("%+v", *e)
 			}
-			out, errs, code := s.run("poll", "orders")
+			out, errs, code := s.Run("poll", "orders")
 			if code != 1 || !strings.HasPrefix(out, "orders: FAILED after 1 attempt: "+c.op+": ") || !strings.Contains(out, "hint: ") {
 				t.Errorf("exit code %d\n%s%s", code, out, errs)
 			}
@@ -68,7 +69,7 @@ func TestWhatGoesWrongIsSaidPlainly(t *testing.T) {
 
 func TestExitCodes(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := rig.New(t)
 	for _, c := range []struct {
 		args []string
 		code int
@@ -81,16 +82,16 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"run", "--bogus"}, 2, "unknown flag"},
 		{[]string{"poll", "nobody"}, 1, `"nobody": no connection of this name is configured`},
 	} {
-		out, errs, code := s.run(c.args...)
+		out, errs, code := s.Run(c.args...)
 		if code != c.code || !strings.Contains(out+errs, c.says) {
 			t.Errorf("%v: exit code %d, not %d\n%s%s", c.args, code, c.code, out, errs)
 		}
 	}
-	if err := os.WriteFile(s.config, []byte("connections: 5\n"), 0o600); err != nil {
+	if err := os.WriteFile(s.Config, []byte("connections: 5\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, command := range []string{"check", "run"} {
-		if _, errs, code := s.run(command); code != 1 || errs != s.config+":1:14: connections: found \"5\"; accepted: a list of connections\n" {
+		if _, errs, code := s.Run(command); code != 1 || errs != s.Config+":1:14: connections: found \"5\"; accepted: a list of connections\n" {
 			t.Errorf("%s of a broken file: exit code %d, %q", command, code, errs)
 		}
 	}

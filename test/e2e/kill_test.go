@@ -7,6 +7,7 @@ import (
 
 	"mailpoller/internal/mail"
 	"mailpoller/internal/mailtest"
+	"mailpoller/test/rig"
 )
 
 // TestKillDuringADrain stops the daemon dead again and again while it drains a
@@ -19,31 +20,31 @@ func TestKillDuringADrain(t *testing.T) {
 		t.Run(string(store), func(t *testing.T) {
 			t.Parallel()
 			for round := range rounds {
-				messages := numbered(count)
+				messages := rig.Numbered(count)
 				user := d.NewUser(t)
 				d.Deliver(t, user, messages...)
-				s := newSite(t, connect(t, d, "drain", user, store, mail.SSLTLS).with(settings{
+				s := rig.New(t, rig.Connect(t, d, "drain", user, store, mail.SSLTLS).With(rig.Settings{
 					"disposition": "DELETE", "max_messages": 0, "schedule": "@every 1s",
 				}))
 				rnd, kills := rand.New(rand.NewPCG(uint64(round), 7)), 0
 				for len(d.Messages(t, user)) > 0 {
-					daemon := s.start()
+					daemon := s.Start()
 					select { // longer each time, so that it ends
 					case <-time.After(time.Duration(20+rnd.IntN(150*(kills+1))) * time.Millisecond):
-					case <-daemon.done:
+					case <-daemon.Done:
 						t.Fatal("the daemon ended by itself")
 					}
-					daemon.kill()
+					daemon.Kill()
 					if kills++; kills > 60 {
 						t.Fatal("the drain does not end")
 					}
 				}
 				// What was saved and not yet published shows up at the next poll.
-				if v := s.poll("drain")[0]; v.State != "SUCCEEDED" {
+				if v := s.Poll("drain")[0]; v.State != "SUCCEEDED" {
 					t.Fatalf("the last poll: %+v", v)
 				}
 				copies := make(map[string]int)
-				for _, body := range files(t, s.dir+"/drain") {
+				for _, body := range rig.Files(t, s.Dir+"/drain") {
 					copies[string(body)]++
 				}
 				for i, m := range messages {

@@ -10,6 +10,7 @@ import (
 
 	"mailpoller/internal/mail"
 	"mailpoller/internal/mailtest"
+	"mailpoller/test/rig"
 )
 
 // TestARebuiltMailboxIsNotDeliveredAgain: UIDVALIDITY, and with it every UID
@@ -21,22 +22,22 @@ func TestARebuiltMailboxIsNotDeliveredAgain(t *testing.T) {
 		t.Run(string(store), func(t *testing.T) {
 			t.Parallel()
 			u := d.NewUser(t)
-			messages := numbered(150)
+			messages := rig.Numbered(150)
 			messages = append(messages, messages[7]) // the same twice is two messages
 			d.Deliver(t, u, messages...)
-			s := newSite(t, connect(t, d, "kept", u, store, mail.SSLTLS).with(settings{"disposition": "KEEP", "max_messages": 0}))
-			if v := s.poll("kept")[0]; v.Messages != len(messages) {
+			s := rig.New(t, rig.Connect(t, d, "kept", u, store, mail.SSLTLS).With(rig.Settings{"disposition": "KEEP", "max_messages": 0}))
+			if v := s.Poll("kept")[0]; v.Messages != len(messages) {
 				t.Fatalf("first poll: %+v", v)
 			}
 			d.Rebuild(t, u, 4242)
 			d.Deliver(t, u, []byte("Subject: new\r\n\r\nnew\r\n"))
-			if v := s.poll("kept")[0]; v.State != "SUCCEEDED" || v.Messages != 1 {
+			if v := s.Poll("kept")[0]; v.State != "SUCCEEDED" || v.Messages != 1 {
 				t.Fatalf("after the rebuild: %+v", v)
 			}
-			if v := s.poll("kept")[0]; v.Outcome != "empty" {
+			if v := s.Poll("kept")[0]; v.Outcome != "empty" {
 				t.Fatalf("and again: %+v", v)
 			}
-			if n := len(files(t, s.dir+"/kept")); n != len(messages)+1 {
+			if n := len(rig.Files(t, s.Dir+"/kept")); n != len(messages)+1 {
 				t.Errorf("%d files of %d messages", n, len(messages)+1)
 			}
 		})
@@ -50,11 +51,11 @@ func TestOneBadMessageDoesNotBlockTheRest(t *testing.T) {
 	d := mailtest.StartDovecot(t)
 	u := d.NewUser(t)
 	bad := []byte(".\r\n+OK 23 octets\r\nSubject: forged\r\n\r\nforged\r\n")
-	good := numbered(4)
+	good := rig.Numbered(4)
 	d.Deliver(t, u, good[0], bad, good[1])
-	s := newSite(t, connect(t, d, "orders", u, mail.POP3, mail.SSLTLS).with(settings{"disposition": "DELETE", "max_messages": 0}))
+	s := rig.New(t, rig.Connect(t, d, "orders", u, mail.POP3, mail.SSLTLS).With(rig.Settings{"disposition": "DELETE", "max_messages": 0}))
 	for job := 1; job <= 3; job++ {
-		v := s.poll("orders")[0]
+		v := s.Poll("orders")[0]
 		if v.State != "FAILED" || v.Error.Kind != "protocol" || !strings.Contains(v.Error.Message, "announced 45 octets and sent 0") {
 			t.Fatalf("job %d: %+v %+v", job, v, v.Error)
 		}
@@ -67,10 +68,10 @@ func TestOneBadMessageDoesNotBlockTheRest(t *testing.T) {
 		}
 	}
 	d.Deliver(t, u, good[2])
-	if v := s.poll("orders")[0]; v.State != "SUCCEEDED" || v.Messages != 1 {
+	if v := s.Poll("orders")[0]; v.State != "SUCCEEDED" || v.Messages != 1 {
 		t.Errorf("with the bad message set aside: %+v %+v", v, v.Error)
 	}
-	for _, body := range files(t, s.dir+"/orders") {
+	for _, body := range rig.Files(t, s.Dir+"/orders") {
 		if bytes.Contains(body, []byte("forged")) {
 			t.Errorf("a forged message was delivered: %q", body)
 		}
@@ -78,10 +79,10 @@ func TestOneBadMessageDoesNotBlockTheRest(t *testing.T) {
 	if left := mailtest.Bodies(d.Messages(t, u)); len(left) != 1 || !bytes.Equal(left[0], bad) {
 		t.Errorf("left on the server: %q", left)
 	}
-	if out, _, code := s.run("retry", "orders"); code != 0 || !strings.Contains(out, "gave another chance to 1 message") {
+	if out, _, code := s.Run("retry", "orders"); code != 0 || !strings.Contains(out, "gave another chance to 1 message") {
 		t.Errorf("retry: %d %s", code, out)
 	}
-	if v := s.poll("orders")[0]; v.State != "FAILED" {
+	if v := s.Poll("orders")[0]; v.State != "FAILED" {
 		t.Errorf("after retry: %+v", v)
 	}
 }
@@ -94,19 +95,19 @@ func TestTooLargeIsLeftAlone(t *testing.T) {
 			t.Parallel()
 			u := d.NewUser(t)
 			large := append([]byte("Subject: large\r\n\r\n"), bytes.Repeat([]byte("x\r\n"), 5000)...)
-			d.Deliver(t, u, large, numbered(1)[0])
-			c := connect(t, d, "a", u, store, mail.SSLTLS).with(settings{"disposition": "DELETE", "max_message_size": "10KB"})
-			s := newSite(t, c)
+			d.Deliver(t, u, large, rig.Numbered(1)[0])
+			c := rig.Connect(t, d, "a", u, store, mail.SSLTLS).With(rig.Settings{"disposition": "DELETE", "max_message_size": "10KB"})
+			s := rig.New(t, c)
 			for n, want := range []string{"saved", "empty", "empty"} {
-				if v := s.poll("a")[0]; v.State != "SUCCEEDED" || v.Outcome != want {
+				if v := s.Poll("a")[0]; v.State != "SUCCEEDED" || v.Outcome != want {
 					t.Errorf("poll %d: %+v %+v", n+1, v, v.Error)
 				}
 			}
-			if out, _, _ := s.run("poll", "a"); !strings.Contains(out, "passes over 1 message") {
+			if out, _, _ := s.Run("poll", "a"); !strings.Contains(out, "passes over 1 message") {
 				t.Errorf("says %q", out)
 			}
-			s.configure(c.with(settings{"max_message_size": "100KB"}))
-			if v := s.poll("a")[0]; v.Messages != 1 {
+			s.Configure(c.With(rig.Settings{"max_message_size": "100KB"}))
+			if v := s.Poll("a")[0]; v.Messages != 1 {
 				t.Errorf("after the limit was raised: %+v", v)
 			}
 			if left := d.Messages(t, u); len(left) != 0 {
@@ -125,22 +126,22 @@ func TestAnEmptyPollWritesNothing(t *testing.T) {
 		t.Run(string(store), func(t *testing.T) {
 			t.Parallel()
 			u := d.NewUser(t)
-			d.Deliver(t, u, numbered(3)...)
-			s := newSite(t, connect(t, d, "a", u, store, mail.SSLTLS).with(settings{"disposition": "KEEP", "max_messages": 0, "schedule": "@every 1s"}))
-			p := s.start().ready()
-			p.await(0, `"msg":"poll finished","connection":"a".*"messages":3`)
-			mark := p.mark()
-			p.await(mark, `"msg":"poll finished","connection":"a".*"outcome":"empty"`)
+			d.Deliver(t, u, rig.Numbered(3)...)
+			s := rig.New(t, rig.Connect(t, d, "a", u, store, mail.SSLTLS).With(rig.Settings{"disposition": "KEEP", "max_messages": 0, "schedule": "@every 1s"}))
+			p := s.Start().Ready()
+			p.Await(0, `"msg":"poll finished","connection":"a".*"messages":3`)
+			mark := p.Mark()
+			p.Await(mark, `"msg":"poll finished","connection":"a".*"outcome":"empty"`)
 			before := written(t, s)
-			mark = p.mark()
+			mark = p.Mark()
 			for range 3 {
-				p.await(mark, `"msg":"poll finished","connection":"a".*"outcome":"empty"`)
-				mark = p.mark()
+				p.Await(mark, `"msg":"poll finished","connection":"a".*"outcome":"empty"`)
+				mark = p.Mark()
 			}
 			if after := written(t, s); after != before {
 				t.Errorf("before:\n%s\nafter:\n%s", before, after)
 			}
-			if code := p.stop(); code != 0 {
+			if code := p.Stop(); code != 0 {
 				t.Errorf("exit code %d", code)
 			}
 		})
@@ -148,11 +149,11 @@ func TestAnEmptyPollWritesNothing(t *testing.T) {
 }
 
 // written is what a write would change: sizes and times of all files.
-func written(t *testing.T, s *site) string {
+func written(t *testing.T, s *rig.Site) string {
 	t.Helper()
 	var b strings.Builder
 	for _, dir := range []string{"state", "a"} {
-		err := filepath.Walk(filepath.Join(s.dir, dir), func(path string, info os.FileInfo, err error) error {
+		err := filepath.Walk(filepath.Join(s.Dir, dir), func(path string, info os.FileInfo, err error) error {
 			if err == nil && !strings.HasSuffix(path, "-shm") { // SQLite's index in memory
 				fmt.Fprintf(&b, "%s %d %v\n", path, info.Size(), info.ModTime())
 			}

@@ -9,6 +9,7 @@ import (
 	"mailpoller/internal/disposition"
 	"mailpoller/internal/mail"
 	"mailpoller/internal/mailtest"
+	"mailpoller/test/rig"
 )
 
 // cell is one combination of store type, pull and disposition, and what it
@@ -72,8 +73,8 @@ func TestMatrix(t *testing.T) {
 	for _, security := range []mail.Security{mail.NoTLS, mail.StartTLS, mail.SSLTLS} {
 		t.Run(string(security), func(t *testing.T) {
 			t.Parallel()
-			messages := numbered(3)
-			var connections []settings
+			messages := rig.Numbered(3)
+			var connections []rig.Settings
 			var names, users []string
 			for _, c := range cells() {
 				user := d.NewUser(t)
@@ -84,12 +85,12 @@ func TestMatrix(t *testing.T) {
 				d.DeliverFlagged(t, user, flags, messages[0])
 				d.Deliver(t, user, messages[1:]...)
 				names, users = append(names, c.name()), append(users, user)
-				connections = append(connections, connect(t, d, c.name(), user, c.store, security).with(settings{
+				connections = append(connections, rig.Connect(t, d, c.name(), user, c.store, security).With(rig.Settings{
 					"pull_disposition": c.pull.String(), "disposition": c.dispose,
 				}))
 			}
-			s := newSite(t, connections...)
-			first := s.poll(names...)
+			s := rig.New(t, connections...)
+			first := s.Poll(names...)
 			for i, c := range cells() {
 				t.Run(c.name(), func(t *testing.T) {
 					folder := connections[i]["folder"].(string)
@@ -100,7 +101,7 @@ func TestMatrix(t *testing.T) {
 					wantServer(t, d, users[i], c, messages)
 				})
 			}
-			second := s.poll(names...)
+			second := s.Poll(names...)
 			for i, c := range cells() {
 				t.Run(c.name()+" again", func(t *testing.T) {
 					if v := second[i]; v.State != "SUCCEEDED" || v.Outcome != c.outcome2 {
@@ -120,7 +121,7 @@ func TestMatrix(t *testing.T) {
 // wantFiles asserts that a folder holds exactly these messages.
 func wantFiles(t *testing.T, folder string, messages [][]byte, numbers ...int) {
 	t.Helper()
-	found := files(t, folder)
+	found := rig.Files(t, folder)
 	if len(found) != len(numbers) {
 		t.Errorf("%d files, not %d", len(found), len(numbers))
 	}

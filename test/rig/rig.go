@@ -1,0 +1,201 @@
+// Package rig runs the real binary for tests: once, or as a daemon, each in a
+// directory of its own.
+package rig
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"mailpoller/internal/mail"
+	"mailpoller/internal/mailtest"
+)
+
+// Binary is the path of the program under test. Main builds it.
+var Binary string
+
+// Main is the TestMain of a package that uses the rig; what it returns is the
+// exit code.
+func Main(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "poller-rig")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	Binary = filepath.Join(dir, "poller")
+	build := exec.Command("go", "build", "-o", Binary, "mailpoller/cmd/poller")
+	build.Stderr = os.Stderr
+	if err := build.Run(); err != nil {
+		fmt.Fprintf(os.Stderr, "build the program under test: %v\n", err)
+		return 1
+	}
+	code := m.Run()
+	printTallies(os.Stdout)
+	return code
+}
+
+// Patience bounds every wait for something that has to happen.
+const Patience = 60 * time.Second
+
+// Site is a directory with a configuration, its state and its folders.
+type Site struct {
+	Dir    string
+	Config string // path of the file
+
+	t testing.TB
+}
+
+// Settings are the keys of one connection.
+type Settings map[string]any
+
+// New makes a site whose configuration has these connections.
+func New(t testing.TB, connections ...Settings) *Site {
+	t.Helper()
+	s := &Site{t: t, Dir: t.TempDir()}
+	s.Config = filepath.Join(s.Dir, "poller.yaml")
+	s.Configure(connections...)
+	return s
+}
+
+// Configure writes the configuration. JSON is YAML.
+func (s *Site) Configure(connections ...Settings) {
+	s.t.Helper()
+	all := []Settings{}
+	for _, c := range connections {
+		if folder, ok := c["folder"].(string); ok {
+			if !filepath.IsAbs(folder) {
+				c["folder"] = filepath.Join(s.Dir, folder)
+				s.Mkdir(folder)
+			}
+		} else {
+			c["folder"] = s.Mkdir(strings.ReplaceAll(c["name"].(string), "/", "_"))
+		}
+		all = append(all, c)
+	}
+	s.Write(map[string]any{
+		"listen": "127.0.0.1:0", "state_dir": filepath.Join(s.Dir, "state"), "shutdown_grace": "10s",
+		"log": map[string]any{"level": "debug"}, "connections": all,
+	})
+}
+
+func (s *Site) Write(config any) {
+	s.t.Helper()
+	text, err := json.MarshalIndent(config, "", " ")
+	if err == nil {
+		err = os.WriteFile(s.Config, text, 0o600)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// Mkdir makes a directory of the site and returns its path.
+func (s *Site) Mkdir(name string) string {
+	s.t.Helper()
+	dir := filepath.Join(s.Dir, name)
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		s.t.Fatal(err)
+	}
+	return dir
+}
+
+// Connect is the settings for a user's mailbox on a Dovecot.
+func Connect(t testing.TB, d *mailtest.Dovecot, name, user string, store mail.StoreType, security mail.Security) Settings {
+	return Settings{
+		"name": name, "host": mailtest.Host, "port": d.Port(store, security), "username": user, "password": d.Password,
+		"store_type": store, "connection_security": security, "ca_file": d.CA.PEMFile(t),
+	}
+}
+
+// With is c with more settings.
+func (c Settings) With(more Settings) Settings {
+	all := Settings{}
+	for _, from := range []Settings{c, more} {
+		for k, v := range from {
+			all[k] = v
+		}
+	}
+	return all
+}
+
+// Run runs the program to its end.
+func (s *Site) Run(args ...string) (stdout, stderr string, code int) {
+	s.t.Helper()
+	cmd := exec.CommandContext(s.t.Context(), Binary, append(args, "--config", s.Config)...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		s.t.Fatal(err)
+	}
+	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+// PollView is what `poller poll --json` promises.
+type PollView struct {
+	Connection, State, Outcome string
+	Attempts, Messages         int
+	Bytes                      int64
+	Duration                   float64 `json:"duration_seconds"`
+	Files                      []string
+	Error                      *struct{ Op, Kind, Message, Hint string }
+}
+
+// Poll runs `poller poll` and returns what it says of each connection.
+func (s *Site) Poll(names ...string) []PollView {
+	s.t.Helper()
+	out, errs, _ := s.Run(append([]string{"poll", "--json"}, names...)...)
+	var views []PollView
+	for d := json.NewDecoder(strings.NewReader(out)); ; {
+		var v PollView
+		if err := d.Decode(&v); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			s.t.Fatalf("%v in %s%s", err, out, errs)
+		}
+		views = append(views, v)
+	}
+	if len(views) != len(names) {
+		s.t.Fatalf("%d results for %d connections: %s%s", len(views), len(names), out, errs)
+	}
+	return views
+}
+
+// Files are the octets of what is visible in a folder, by name.
+func Files(t testing.TB, folder string) map[string][]byte {
+	t.Helper()
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := make(map[string][]byte)
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		data, err := os.ReadFile(filepath.Join(folder, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found[e.Name()] = data
+	}
+	return found
+}
+
+// Numbered makes distinct messages.
+func Numbered(n int) [][]byte {
+	messages := make([][]byte, n)
+	for i := range messages {
+		messages[i] = fmt.Appendf(nil, "From: a@example.com\r\nSubject: %d\r\n\r\n.\r\nmessage %d\r\n", i+1, i+1)
+	}
+	return messages
+}
