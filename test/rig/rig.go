@@ -29,7 +29,7 @@ func Main(m *testing.M) int {
 	if err != nil {
 		panic(err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	Binary = filepath.Join(dir, "poller")
 	build := exec.Command("go", "build", "-o", Binary, "mailpoller/cmd/poller")
 	build.Stderr = os.Stderr
