@@ -4,6 +4,9 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"mailpoller/internal/app"
+	"mailpoller/internal/config"
 )
 
 func newCheck(c *cli) *cobra.Command {
@@ -12,13 +15,18 @@ func newCheck(c *cli) *cobra.Command {
 		Use:   "check",
 		Short: "Validate the configuration",
 		Long: `Check reads the configuration as the daemon would and prints each fault with
-its place on standard error. Warnings are things that work, but may not be meant.
-The exit code is 1 when there is a fault.`,
+its place on standard error. Warnings are things that work, but may not be meant,
+and what would not work now: a folder that is missing, a secret or key that cannot
+be read by the user who runs the command, a certificate that expires soon. The exit
+code is 1 when there is a fault.`,
 		Args: cobra.NoArgs,
-		RunE: action(func(*cobra.Command, []string) error {
+		RunE: action(func(cmd *cobra.Command, _ []string) error {
 			conf, err := c.load(false)
 			if err != nil {
 				return err
+			}
+			for _, text := range app.Doubts(cmd.Context(), conf) {
+				fmt.Fprintln(c.stderr, warning(config.Fault{File: conf.Path, Message: text}))
 			}
 			if show {
 				return conf.Show(c.stdout)

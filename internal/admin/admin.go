@@ -11,8 +11,11 @@
 //	GET  /api/v1/connections                    [ConnectionView, ...]
 //	GET  /api/v1/jobs?connection=&state=&limit= [PollView, ...], newest first
 //	POST /api/v1/poll?connection=&dry_run=      a stream of events, the result last
+//	POST /api/v1/test?connection=               a stream of steps, the TestView last
 //	POST /api/v1/retry?connection=              {"messages": n}
 //	POST /api/v1/forget?connection=             {"messages": n}
+//	GET  /api/v1/certificates                   [CertificateView, ...]
+//	POST /api/v1/certificates/trust?fingerprint=&server=   TrustView; likewise revoke and remove
 //
 // A connection is named in the query because its name may hold anything: no
 // path says "/" or ".." unambiguously. No endpoint takes a body.
@@ -31,6 +34,7 @@ import (
 type Daemon interface {
 	Lifecycle
 	Connections
+	Certificates
 }
 
 // Lifecycle is the process as a whole.
@@ -56,12 +60,28 @@ type Connections interface {
 	// A job that failed is a result; the error says that there was no job,
 	// such as ErrBusy or ErrDisabled. A dry run changes nothing anywhere.
 	Poll(ctx context.Context, name string, dryRun bool) (mail.Result, error)
+	// Test is the connection test. Its steps are reported to the mail.Trace
+	// of ctx as they end. A disabled connection can be tested.
+	Test(ctx context.Context, name string) (mail.Test, error)
 	// Retry gives the messages that were set aside another chance and
 	// returns how many there were.
 	Retry(ctx context.Context, name string) (messages int, err error)
 	// Forget drops the record of what was saved, so that what is still on
 	// the server is delivered again, and returns how many messages it held.
 	Forget(ctx context.Context, name string) (messages int, err error)
+}
+
+// Certificates is what servers presented and was not trusted. A fingerprint may
+// be cut to its first eight digits or more; server, as host:port, is needed
+// only where several servers showed the same certificate.
+type Certificates interface {
+	Certificates(ctx context.Context) ([]CertificateView, error)
+	// Trust accepts a certificate, the server's own or an issuer's, for one
+	// server from its next poll on, for as long as it is valid.
+	Trust(ctx context.Context, fingerprint, server string) (TrustView, error)
+	Revoke(ctx context.Context, fingerprint, server string) (TrustView, error)
+	// Remove drops a server's certificate from what is kept for review.
+	Remove(ctx context.Context, fingerprint, server string) (TrustView, error)
 }
 
 // JobFilter chooses from the job history.

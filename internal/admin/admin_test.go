@@ -24,6 +24,9 @@ type fake struct {
 	jobs                  func(admin.JobFilter) ([]mail.Result, error)
 	poll                  func(ctx context.Context, name string, dryRun bool) (mail.Result, error)
 	retry, forget         func(name string) (int, error)
+	test                  func(ctx context.Context, name string) (mail.Test, error)
+	certificates          []admin.CertificateView
+	judge                 func(verb, fingerprint, server string) (admin.TrustView, error)
 }
 
 func (f *fake) Health(ctx context.Context) error { return run(ctx, f.health) }
@@ -55,6 +58,36 @@ func (f *fake) Poll(ctx context.Context, name string, dryRun bool) (mail.Result,
 		return mail.Result{}, nil
 	}
 	return f.poll(ctx, name, dryRun)
+}
+
+func (f *fake) Test(ctx context.Context, name string) (mail.Test, error) {
+	if f.test == nil {
+		return mail.Test{}, nil
+	}
+	return f.test(ctx, name)
+}
+
+func (f *fake) Certificates(context.Context) ([]admin.CertificateView, error) {
+	return f.certificates, nil
+}
+
+func (f *fake) Trust(_ context.Context, fingerprint, server string) (admin.TrustView, error) {
+	return f.judged("trust", fingerprint, server)
+}
+
+func (f *fake) Revoke(_ context.Context, fingerprint, server string) (admin.TrustView, error) {
+	return f.judged("revoke", fingerprint, server)
+}
+
+func (f *fake) Remove(_ context.Context, fingerprint, server string) (admin.TrustView, error) {
+	return f.judged("remove", fingerprint, server)
+}
+
+func (f *fake) judged(verb, fingerprint, server string) (admin.TrustView, error) {
+	if f.judge == nil {
+		return admin.TrustView{}, nil
+	}
+	return f.judge(verb, fingerprint, server)
 }
 
 func (f *fake) Retry(_ context.Context, name string) (int, error) { return number(name, f.retry) }

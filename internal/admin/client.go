@@ -115,6 +115,58 @@ func (c *Client) Poll(ctx context.Context, name string, dryRun bool) (mail.Resul
 	}
 }
 
+// Test is Daemon's. The trace of ctx hears of the steps by the goroutine that
+// called Test.
+func (c *Client) Test(ctx context.Context, name string) (mail.Test, error) {
+	body, err := c.open(ctx, http.MethodPost, "/api/v1/test?"+url.Values{"connection": {name}}.Encode())
+	if err != nil {
+		return mail.Test{}, err
+	}
+	defer body.Close()
+	trace := mail.TraceOf(ctx)
+	for lines := json.NewDecoder(body); ; {
+		var e event
+		switch err := lines.Decode(&e); {
+		case err != nil:
+			return mail.Test{}, fmt.Errorf("lost the daemon before the test ended: %w", err)
+		case e.Test != nil:
+			return e.Test.test(), nil
+		case e.Problem != nil:
+			return mail.Test{}, e.Problem.err()
+		}
+		e.replay(trace)
+	}
+}
+
+// Certificates is Daemon's.
+func (c *Client) Certificates(ctx context.Context) ([]CertificateView, error) {
+	var views []CertificateView
+	err := c.call(ctx, http.MethodGet, "/api/v1/certificates", &views)
+	return views, err
+}
+
+// Trust is Daemon's.
+func (c *Client) Trust(ctx context.Context, fingerprint, server string) (TrustView, error) {
+	return c.judge(ctx, "trust", fingerprint, server)
+}
+
+// Revoke is Daemon's.
+func (c *Client) Revoke(ctx context.Context, fingerprint, server string) (TrustView, error) {
+	return c.judge(ctx, "revoke", fingerprint, server)
+}
+
+// Remove is Daemon's.
+func (c *Client) Remove(ctx context.Context, fingerprint, server string) (TrustView, error) {
+	return c.judge(ctx, "remove", fingerprint, server)
+}
+
+func (c *Client) judge(ctx context.Context, verb, fingerprint, server string) (TrustView, error) {
+	var view TrustView
+	query := url.Values{"fingerprint": {fingerprint}, "server": {server}}
+	err := c.call(ctx, http.MethodPost, "/api/v1/certificates/"+verb+"?"+query.Encode(), &view)
+	return view, err
+}
+
 // Retry is Daemon's.
 func (c *Client) Retry(ctx context.Context, name string) (messages int, err error) {
 	return c.count(ctx, name, "retry")

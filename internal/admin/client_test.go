@@ -33,6 +33,13 @@ func TestTheClientIsTheDaemonSeenFromElsewhere(t *testing.T) {
 			}
 			return []mail.Result{failedResult(), savedResult()}, nil
 		},
+		certificates: []admin.CertificateView{{Host: "h", Port: 993, Reason: "unknown", Chain: []admin.CertificateFacts{}}},
+		judge: func(verb, fingerprint, server string) (admin.TrustView, error) {
+			if verb == "remove" {
+				return admin.TrustView{}, mail.Errorf("certificates", mail.KindConfig, "it is trusted")
+			}
+			return admin.TrustView{Fingerprint: fingerprint, Server: server, Subject: verb}, nil
+		},
 		retry:  func(string) (int, error) { return 3, nil },
 		forget: func(string) (int, error) { return 5, nil },
 		health: func(context.Context) error { return errors.New("store") },
@@ -46,6 +53,14 @@ func TestTheClientIsTheDaemonSeenFromElsewhere(t *testing.T) {
 	equal(t, "Connections", d.connections, connections, err)
 	jobs, err := client.Jobs(ctx, admin.JobFilter{Connection: "ü &=?#", State: mail.Failed, Limit: 3})
 	equal(t, "Jobs", []mail.Result{failedResult(), savedResult()}, jobs, err)
+	certificates, err := client.Certificates(ctx)
+	equal(t, "Certificates", d.certificates, certificates, err)
+	judged, err := client.Trust(ctx, "ab:cd", "h:993")
+	equal(t, "Trust", admin.TrustView{Fingerprint: "ab:cd", Server: "h:993", Subject: "trust"}, judged, err)
+	judged, err = client.Revoke(ctx, "abcd", "")
+	equal(t, "Revoke", admin.TrustView{Fingerprint: "abcd", Subject: "revoke"}, judged, err)
+	_, err = client.Remove(ctx, "abcd", "")
+	equal(t, "Remove", "certificates: it is trusted", fmt.Sprint(err), nil)
 	n, err := client.Retry(ctx, "a")
 	equal(t, "Retry", 3, n, err)
 	n, err = client.Forget(ctx, "a")
@@ -53,6 +68,34 @@ func TestTheClientIsTheDaemonSeenFromElsewhere(t *testing.T) {
 	equal(t, "Ready", nil, client.Ready(ctx), nil)
 	equal(t, "Health", "not healthy: store", fmt.Sprint(client.Health(ctx)), nil)
 	equal(t, "Reload", "f:1:2: bad\nf:2:2: bad", fmt.Sprint(client.Reload(ctx)), nil)
+}
+
+func TestAConnectionTestIsFollowedAsItHappens(t *testing.T) {
+	t.Parallel()
+	steps := []mail.Step{
+		{Name: mail.OpResolve, Duration: time.Millisecond, Detail: "127.0.0.1"},
+		{Name: mail.OpConnect, Err: mail.Errorf(mail.OpConnect, mail.KindNetwork, "refused")},
+	}
+	heard := make(chan string, len(steps))
+	client, _ := control(t, &fake{test: func(ctx context.Context, name string) (mail.Test, error) {
+		if name == "nosuch" {
+			return mail.Test{}, admin.ErrUnknown
+		}
+		mail.TraceOf(ctx).Step(steps[0])
+		if first := <-heard; first != mail.OpResolve { // it was told while the test goes on
+			return mail.Test{}, errors.New(first)
+		}
+		mail.TraceOf(ctx).Step(steps[1])
+		return mail.Test{Connection: name, Steps: steps}, nil
+	}})
+	ctx := mail.WithTrace(t.Context(), &mail.Trace{Step: func(s mail.Step) { heard <- s.Name }})
+	got, err := client.Test(ctx, "a/b")
+	if err != nil || got.Connection != "a/b" || got.OK() || len(got.Steps) != 2 || got.Steps[1].Err.Error() != "connect: refused" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if _, err := client.Test(ctx, "nosuch"); !errors.Is(err, admin.ErrUnknown) {
+		t.Errorf("an unknown connection: %v", err)
+	}
 }
 
 func equal(t *testing.T, what string, want, got any, err error) {

@@ -63,6 +63,11 @@ func Handler(d Daemon, metrics http.Handler, access Access) http.Handler {
 		{"GET /api/v1/connections", Local, answer(func(r *http.Request) (any, error) { return connections(r, d) })},
 		{"GET /api/v1/jobs", Local, answer(func(r *http.Request) (any, error) { return jobs(r, d) })},
 		{"POST /api/v1/poll", Control, poll(d)},
+		{"POST /api/v1/test", Control, test(d)},
+		{"GET /api/v1/certificates", Local, answer(func(r *http.Request) (any, error) { return certificates(r, d) })},
+		{"POST /api/v1/certificates/trust", Control, judge(d.Trust)},
+		{"POST /api/v1/certificates/revoke", Control, judge(d.Revoke)},
+		{"POST /api/v1/certificates/remove", Control, judge(d.Remove)},
 		{"POST /api/v1/retry", Control, count(d.Retry)},
 		{"POST /api/v1/forget", Control, count(d.Forget)},
 	}
@@ -178,6 +183,17 @@ func count(act func(context.Context, string) (int, error)) http.HandlerFunc {
 func connections(r *http.Request, d Connections) ([]ConnectionView, error) {
 	views, err := d.Connections(r.Context())
 	return list(views), err
+}
+
+func certificates(r *http.Request, d Certificates) ([]CertificateView, error) {
+	views, err := d.Certificates(r.Context())
+	return list(views), err
+}
+
+func judge(act func(ctx context.Context, fingerprint, server string) (TrustView, error)) http.HandlerFunc {
+	return answer(func(r *http.Request) (any, error) {
+		return act(r.Context(), r.URL.Query().Get("fingerprint"), r.URL.Query().Get("server"))
+	})
 }
 
 func jobs(r *http.Request, d Connections) ([]PollView, error) {

@@ -42,6 +42,9 @@ func problemOf(err error) (p problem, status int) {
 	p.Error = ErrorView{Message: err.Error()}
 	if e, ok := errors.AsType[*mail.Error](err); ok {
 		p.Error = *viewError(e)
+		if e.Kind == mail.KindConfig { // a mistake of who asks
+			status = http.StatusBadRequest
+		}
 	}
 	return p, status
 }

@@ -15,14 +15,16 @@ const (
 	progressInterval = 100 * time.Millisecond
 )
 
-// event is one line of the reply to a poll. Exactly one field is set. Result
-// or Problem is the last line; a reply without either was cut off.
+// event is one line of the reply to a poll or a connection test. Exactly one
+// field is set. Result, Test or Problem is the last line; a reply without any
+// was cut off.
 type event struct {
 	Step     *StepView     `json:"step,omitempty"`
 	Job      *PollView     `json:"job,omitempty"`
 	Progress *progressView `json:"progress,omitempty"`
 	Saved    *savedView    `json:"saved,omitempty"`
 	Result   *PollView     `json:"result,omitempty"`
+	Test     *TestView     `json:"test,omitempty"`
 	Problem  *problem      `json:"problem,omitempty"`
 }
 
@@ -56,21 +58,38 @@ func poll(d Connections) http.HandlerFunc {
 			fail(w, err)
 			return
 		}
-		s := newStream(w)
-		result, err := s.follow(func(t *mail.Trace) (mail.Result, error) {
-			return d.Poll(mail.WithTrace(r.Context(), t), r.URL.Query().Get("connection"), dryRun)
-		})
-		switch {
-		case err == nil:
+		stream(w, func(t *mail.Trace) (event, error) {
+			result, err := d.Poll(mail.WithTrace(r.Context(), t), r.URL.Query().Get("connection"), dryRun)
 			view := View(result)
-			s.write(event{Result: &view})
-		case s.begun:
-			p, _ := problemOf(err)
-			s.write(event{Problem: &p})
-		default:
-			extend(w)
-			fail(w, err)
-		}
+			return event{Result: &view}, err
+		})
+	}
+}
+
+// test runs a connection test and streams its steps, one JSON object a line.
+func test(d Connections) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		stream(w, func(t *mail.Trace) (event, error) {
+			result, err := d.Test(mail.WithTrace(r.Context(), t), r.URL.Query().Get("connection"))
+			view := ViewTest(result)
+			return event{Test: &view}, err
+		})
+	}
+}
+
+// stream replies with what run reports, and last with what it returns.
+func stream(w http.ResponseWriter, run func(*mail.Trace) (event, error)) {
+	s := &events{w: w, queue: make(chan event, queuedEvents)}
+	last, err := s.follow(run)
+	switch {
+	case err == nil:
+		s.write(last)
+	case s.begun:
+		p, _ := problemOf(err)
+		s.write(event{Problem: &p})
+	default:
+		extend(w)
+		fail(w, err)
 	}
 }
 
@@ -86,24 +105,20 @@ func parseFlag(r *http.Request, name string) (bool, error) {
 	return value, nil
 }
 
-// stream writes events to a client that may be slow without ever making the
-// poll wait: a goroutine writes what fits into the queue, and what does not fit
-// is lost to the client. Nothing of it is missing in the result.
-type stream struct {
+// events writes to a client that may be slow without ever making the poll
+// wait: a goroutine writes what fits into the queue, and what does not fit is
+// lost to the client. Nothing of it is missing in the result.
+type events struct {
 	w      http.ResponseWriter
 	queue  chan event
 	begun  bool // something was written
 	failed bool // the client is gone, or reads nothing
 }
 
-func newStream(w http.ResponseWriter) *stream {
-	return &stream{w: w, queue: make(chan event, queuedEvents)}
-}
-
 // follow runs job and writes what it reports. When it returns, all that was
 // queued is written and write is free for the caller. A report that comes
 // later goes nowhere.
-func (s *stream) follow(job func(*mail.Trace) (mail.Result, error)) (mail.Result, error) {
+func (s *events) follow(job func(*mail.Trace) (event, error)) (event, error) {
 	ended, written := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(written)
@@ -126,7 +141,7 @@ func (s *stream) follow(job func(*mail.Trace) (mail.Result, error)) (mail.Result
 	return job(s.trace())
 }
 
-func (s *stream) write(e event) {
+func (s *events) write(e event) {
 	if s.failed {
 		return
 	}
@@ -142,14 +157,14 @@ func (s *stream) write(e event) {
 	s.failed = err != nil
 }
 
-func (s *stream) offer(e event) {
+func (s *events) offer(e event) {
 	select {
 	case s.queue <- e:
 	default:
 	}
 }
 
-func (s *stream) trace() *mail.Trace {
+func (s *events) trace() *mail.Trace {
 	var shown time.Time // when the last progress was
 	return &mail.Trace{
 		Step: func(step mail.Step) {

@@ -3,6 +3,7 @@ package admin
 import (
 	"errors"
 	"math"
+	"slices"
 	"time"
 
 	"mailpoller/internal/mail"
@@ -120,6 +121,85 @@ func (v StepView) step() mail.Step {
 		s.Err = v.Error.mailError(errors.New(v.Error.Message))
 	}
 	return s
+}
+
+// TestView is a mail.Test.
+type TestView struct {
+	Connection string     `json:"connection"`
+	OK         bool       `json:"ok"`
+	Steps      []StepView `json:"steps"`
+}
+
+// ViewTest is t as JSON shows it.
+func ViewTest(t mail.Test) TestView {
+	v := TestView{Connection: t.Connection, OK: t.OK(), Steps: []StepView{}}
+	for _, s := range t.Steps {
+		v.Steps = append(v.Steps, ViewStep(s))
+	}
+	return v
+}
+
+func (v TestView) test() mail.Test {
+	t := mail.Test{Connection: v.Connection}
+	for _, s := range v.Steps {
+		t.Steps = append(t.Steps, s.step())
+	}
+	return t
+}
+
+// CertificateView is a certificate that a server presented as its own and that
+// was not trusted, or one that is trusted by now.
+type CertificateView struct {
+	CertificateFacts
+	Host       string             `json:"host"`
+	Port       int                `json:"port"`
+	Connection string             `json:"connection"` // that met it last
+	Reason     string             `json:"reason"`     // why it was refused
+	Trusted    bool               `json:"trusted"`    // it, or an issuer of its chain
+	First      time.Time          `json:"first_seen,omitzero"`
+	Last       time.Time          `json:"last_seen,omitzero"`
+	Times      int                `json:"times"` // how often it was refused
+	Chain      []CertificateFacts `json:"chain"` // as the server sent it, its own certificate first
+}
+
+// CertificateFacts is a certificate by itself.
+type CertificateFacts struct {
+	Fingerprint string    `json:"fingerprint"` // SHA-256, hex
+	Subject     string    `json:"subject"`
+	Issuer      string    `json:"issuer"`
+	Names       []string  `json:"names"` // DNS names and addresses it is valid for
+	NotBefore   time.Time `json:"not_before"`
+	NotAfter    time.Time `json:"not_after"`
+	Authority   bool      `json:"authority"` // it may issue certificates
+	Trusted     bool      `json:"trusted"`   // it itself
+}
+
+// ViewCertificate is r as JSON shows it.
+func ViewCertificate(r mail.Refused) CertificateView {
+	v := CertificateView{
+		Host: r.Server.Host, Port: r.Server.Port, Connection: r.Connection, Reason: r.Reason,
+		Trusted: slices.Contains(r.Trusted, true), First: r.First, Last: r.Last, Times: r.Times,
+	}
+	for i, c := range r.Chain {
+		one := CertificateFacts{
+			Fingerprint: mail.Fingerprint(c), Subject: c.Subject.String(), Issuer: c.Issuer.String(), Names: list(slices.Clone(c.DNSNames)),
+			NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC(), Authority: c.IsCA, Trusted: r.Trusted[i],
+		}
+		for _, ip := range c.IPAddresses {
+			one.Names = append(one.Names, ip.String())
+		}
+		v.Chain = append(v.Chain, one)
+	}
+	v.CertificateFacts = v.Chain[0]
+	return v
+}
+
+// TrustView is a certificate and the server that it was judged for.
+type TrustView struct {
+	Fingerprint string `json:"fingerprint"`
+	Subject     string `json:"subject"`
+	Server      string `json:"server"` // host:port
+	Own         bool   `json:"own"`    // it is the server's own, and not an issuer's
 }
 
 // Activity is what a connection is doing: Idle, Disabled, or the mail.State of

@@ -1,9 +1,12 @@
 package admin_test
 
 import (
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
 	"errors"
 	"flag"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -61,6 +64,18 @@ func TestJSONIsWhatOtherProgramsRelyOn(t *testing.T) {
 			Version: "v1", Commit: "abc", Go: "go1.26", Started: at, Config: "/etc/poller/poller.yaml", Loaded: at,
 			ReloadError: "/etc/poller/poller.yaml:3:5: unknown key",
 		}},
+		{"test.json", admin.ViewTest(mail.Test{Connection: "a/b", Steps: []mail.Step{
+			{Name: mail.OpResolve, Duration: time.Millisecond, Detail: "192.0.2.1"},
+			{Name: mail.OpConnect, Err: &mail.Error{Op: mail.OpConnect, Kind: mail.KindNetwork, Err: errors.New("refused"), Hint: "check port:"}},
+		}})},
+		{"certificate.json", admin.ViewCertificate(mail.Refused{
+			Server: mail.Server{Host: "imap.example.com", Port: 993},
+			Chain: []*x509.Certificate{
+				{Subject: pkix.Name{CommonName: "imap.example.com"}, Issuer: pkix.Name{CommonName: "CA"}, DNSNames: []string{"imap.example.com"}, IPAddresses: []net.IP{net.IPv4(192, 0, 2, 1)}, NotBefore: at, NotAfter: at.Add(time.Hour)},
+				{Subject: pkix.Name{CommonName: "CA"}, Issuer: pkix.Name{CommonName: "root"}, IsCA: true, NotBefore: at, NotAfter: at.Add(time.Hour)},
+			},
+			Connection: "invoices", Reason: "unknown authority", First: at, Last: at.Add(time.Minute), Times: 2, Trusted: []bool{false, true},
+		})},
 		{"step.json", []admin.StepView{
 			admin.ViewStep(mail.Step{Name: mail.OpTLS, Duration: 12 * time.Millisecond, Detail: "TLS 1.3"}),
 			admin.ViewStep(mail.Step{Name: mail.OpConnect, Err: errors.New("refused")}),

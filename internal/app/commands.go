@@ -89,6 +89,61 @@ func (a *App) Forget(ctx context.Context, name string) (int, error) {
 	return a.store.Forget(ctx, name)
 }
 
+// Test implements admin.Connections. The mailbox is left alone while it is
+// being polled: a POP3 server lets in one at a time.
+func (a *App) Test(ctx context.Context, name string) (mail.Test, error) {
+	c, err := a.connection(name)
+	if err != nil {
+		return mail.Test{}, err
+	}
+	if _, busy := a.job(name); busy {
+		return mail.Test{}, fmt.Errorf("%s: %w", name, admin.ErrBusy)
+	}
+	return a.poller.Test(ctx, c), nil
+}
+
+// Certificates implements admin.Certificates.
+func (a *App) Certificates(ctx context.Context) ([]admin.CertificateView, error) {
+	refused, err := a.store.Refused(ctx)
+	if err != nil {
+		return nil, err
+	}
+	views := make([]admin.CertificateView, len(refused))
+	for i, r := range refused {
+		views[i] = admin.ViewCertificate(r)
+	}
+	return views, nil
+}
+
+// Trust implements admin.Certificates.
+func (a *App) Trust(ctx context.Context, fingerprint, server string) (admin.TrustView, error) {
+	return a.judge(ctx, "certificate trusted", a.store.Trust, fingerprint, server)
+}
+
+// Revoke implements admin.Certificates.
+func (a *App) Revoke(ctx context.Context, fingerprint, server string) (admin.TrustView, error) {
+	return a.judge(ctx, "certificate no longer trusted", a.store.Revoke, fingerprint, server)
+}
+
+// Remove implements admin.Certificates.
+func (a *App) Remove(ctx context.Context, fingerprint, server string) (admin.TrustView, error) {
+	return a.judge(ctx, "certificate removed", a.store.Remove, fingerprint, server)
+}
+
+// judge does what an operator decided about a certificate. The log keeps who
+// may be let in by it.
+func (a *App) judge(ctx context.Context, what string, do func(context.Context, state.Choice) (state.Chosen, error), fingerprint, server string) (admin.TrustView, error) {
+	c, err := do(ctx, state.Choice{Fingerprint: fingerprint, Server: server})
+	if err != nil {
+		return admin.TrustView{}, err
+	}
+	v := admin.TrustView{
+		Fingerprint: mail.Fingerprint(c.Certificate), Subject: c.Certificate.Subject.String(), Server: c.Server.String(), Own: c.Own,
+	}
+	a.log.Warn(what, zap.String("server", v.Server), zap.String("fingerprint", v.Fingerprint), zap.String("subject", v.Subject))
+	return v, nil
+}
+
 // Connect is what the commands work with: the daemon on the state directory of
 // c, or where none is running, an App that does the work in this process and
 // under the same lock. done gives everything back.

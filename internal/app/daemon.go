@@ -95,7 +95,7 @@ func addressOf(l net.Listener) string {
 
 // Reload implements admin.Lifecycle: the file is read and validated whole, and
 // put into force; if it has a fault, everything stays as it is.
-func (a *App) Reload(context.Context) error {
+func (a *App) Reload(ctx context.Context) error {
 	a.reload.Lock()
 	defer a.reload.Unlock()
 	a.notify(reloading())
@@ -122,9 +122,10 @@ func (a *App) Reload(context.Context) error {
 	}
 	c.Listen, c.StateDir = old.Listen, old.StateDir
 	a.secrets.Reset()
+	a.keys.Reset()
 	a.config.Store(newLoaded(c))
 	a.setLevel(c.Log.Level)
-	a.apply()
+	a.apply(ctx)
 	a.log.Info("configuration reloaded", zap.Int("connections", len(c.Connections)))
 	return nil
 }

@@ -44,6 +44,7 @@ type App struct {
 	store     *state.Store
 	folders   *folder.Store
 	secrets   *auth.Secrets
+	keys      *auth.Keys
 	poller    *poll.Poller
 	metrics   *metrics.Metrics
 	scheduler *schedule.Scheduler
@@ -91,8 +92,11 @@ func Open(ctx context.Context, c *config.Config, build Build, log *zap.Logger, l
 		metrics: metrics.New(build.Version, build.Commit),
 		live:    make(map[string]mail.Result),
 	}
+	a.keys = auth.NewKeys(a.secrets)
 	a.config.Store(newLoaded(c))
-	opener := &mailbox.Opener{Secrets: a.secrets, Log: log.Named("mailbox")}
+	opener := &mailbox.Opener{
+		Secrets: a.secrets, Keys: a.keys, Trust: store, Secured: a.metrics.Secured, Log: log.Named("mailbox"),
+	}
 	a.poller = &poll.Poller{
 		Opener: poll.OpenFunc(func(ctx context.Context, c *mail.Connection) (poll.Session, error) {
 			session, err := opener.Open(ctx, c)
@@ -115,7 +119,7 @@ func Open(ctx context.Context, c *config.Config, build Build, log *zap.Logger, l
 		Started:      func(_ *mail.Connection, lag time.Duration) { a.metrics.Started(lag) },
 		Log:          log.Named("schedule"),
 	})
-	a.apply()
+	a.apply(ctx)
 	if err := a.clean(ctx); err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
@@ -153,8 +157,10 @@ func (a *App) clean(ctx context.Context) error {
 }
 
 // apply puts the loaded configuration into force.
-func (a *App) apply() {
+func (a *App) apply(ctx context.Context) {
 	c := a.config.Load()
+	a.metrics.Servers(c.Connections)
+	a.metrics.Keys(a.expiries(ctx, c.Config))
 	names := make([]string, len(c.Connections))
 	for i := range c.Connections {
 		names[i] = c.Connections[i].Name
@@ -162,6 +168,25 @@ func (a *App) apply() {
 	a.metrics.Connections(names)
 	a.scheduler.SetLimits(c.Limits.Polls, c.Limits.PollsPerHost)
 	a.scheduler.Update(c.Connections)
+}
+
+// expiries reads the client certificates, so that what is wrong with one is
+// said before a poll needs it, and returns when each expires.
+func (a *App) expiries(ctx context.Context, c *config.Config) map[string]time.Time {
+	ends := make(map[string]time.Time, len(c.Keys))
+	for i := range c.Keys {
+		label := c.Keys[i].Label
+		key, err := a.keys.Key(ctx, &c.Keys[i])
+		if err != nil {
+			a.log.Error("key cannot be used", append(poll.ErrorFields(mail.AsError(err, mail.OpSecret, mail.KindConfig)), zap.String("key", label))...)
+			continue
+		}
+		ends[label] = key.Leaf.NotAfter
+		if text := config.Expiry(key.Leaf, time.Now()); text != "" {
+			a.log.Warn("the certificate of a key "+text, zap.String("key", label))
+		}
+	}
+	return ends
 }
 
 // run is one job, told to everyone who wants to know: the log, the metrics,

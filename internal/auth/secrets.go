@@ -1,4 +1,4 @@
-// Package auth knows where secrets come from.
+// Package auth knows where secrets and client certificates come from.
 package auth
 
 import (

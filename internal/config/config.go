@@ -21,6 +21,7 @@ type Config struct {
 	ShutdownGrace time.Duration
 	Log           Log
 	Limits        Limits
+	Keys          []mail.ClientKey
 	Connections   []mail.Connection // in the order of the file, then of the included files
 	Warnings      Faults            // what works, but may not be meant
 
@@ -123,7 +124,7 @@ func (l *loader) load(c *Config) {
 		if l.limit != "" {
 			return
 		}
-		s := l.connection(n, &base, c.caFile)
+		s := l.connection(n, &base, c)
 		if s == nil {
 			continue
 		}

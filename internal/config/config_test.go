@@ -16,6 +16,7 @@ import (
 
 	"mailpoller/internal/mail"
 	"mailpoller/internal/mailtest"
+	"mailpoller/internal/tlspolicy"
 )
 
 var update = flag.Bool("update", false, "write what is found into the golden files")
@@ -398,7 +399,7 @@ func TestDefaultsOfTheFile(t *testing.T) {
 		}
 	}
 	want := mail.Connection{
-		Name: "a", Enabled: true, Host: "a.example", Port: 993, Security: mail.SSLTLS, Auth: mail.AuthAuto, Store: mail.IMAP, Mailbox: "INBOX",
+		Name: "a", Enabled: true, Host: "a.example", Port: 993, Security: mail.SSLTLS, TLS: tlspolicy.Policy{Identity: c.Connections[0].TLS.Identity}, Auth: mail.AuthAuto, Store: mail.IMAP, Mailbox: "INBOX",
 		Pull: newSettings().Pull, Dispose: "KEEP", Folder: "/srv/a", FileMode: 0o640, DirMode: 0o750, Schedule: "@every 1m", BackOff: true,
 		MaxMessages: 1, Timeout: 30e9, PollTimeout: 600e9, Fingerprint: c.Connections[0].Fingerprint,
 	}
@@ -424,9 +425,10 @@ func TestTheExampleLoads(t *testing.T) {
 		t.Errorf("a doubt about it: %v", w)
 	}
 	uncommented := commented.ReplaceAllString(string(text), "$1$2")
-	load(t, strings.ReplaceAll(uncommented, "/etc/poller/ca.pem", mailtest.NewCA(t).PEMFile(t)))
-	unsupported := []string{"keys", "client_key_label", "oauth2", "proxy", "filename", "metadata"}
-	for _, names := range [][]string{names(topKeys), names(connectionKeys), names(logKeys), names(limitKeys), names(sourceKeys)} {
+	certificate := mailtest.NewCA(t).PEMFile(t)
+	load(t, strings.NewReplacer("/etc/poller/ca.pem", certificate, "/etc/poller/keys/acme.crt", certificate).Replace(uncommented))
+	unsupported := []string{"oauth2", "proxy", "filename", "metadata"}
+	for _, names := range [][]string{names(topKeys), names(connectionKeys), names(logKeys), names(limitKeys), names(sourceKeys), names(clientKeyKeys)} {
 		for _, name := range names {
 			supported := !slices.Contains(unsupported, name)
 			if found := regexp.MustCompile(`(?m)(^ *|[-{,] *)` + name + ":").MatchString(uncommented); found != supported {

@@ -4,7 +4,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,7 +19,7 @@ import (
 // settings are those of a connection as the file knows them.
 type settings struct {
 	mail.Connection
-	caFile string
+	caFile, keyLabel string
 }
 
 // newSettings are those of a connection of which nothing is given. The
@@ -62,7 +64,7 @@ func (s *section) place(key string) node {
 
 // connection reads a connection, completes it with what depends on other keys,
 // and judges what the keys mean together. It is nil for what is none.
-func (l *loader) connection(n node, base *section, caFile string) *section {
+func (l *loader) connection(n node, base *section, c *Config) *section {
 	if n.Kind != yaml.MappingNode {
 		l.fault(n, "connections: found %s; accepted: a mapping with the keys of a connection", n.found())
 		return nil
@@ -95,7 +97,7 @@ func (l *loader) connection(n node, base *section, caFile string) *section {
 		l.fault(s.place("accepted_cipher_suites"), "accepted_cipher_suites: %v", err)
 	}
 	var files []string
-	for _, f := range []string{caFile, s.caFile} {
+	for _, f := range []string{c.caFile, s.caFile} {
 		if f != "" {
 			files = append(files, f)
 		}
@@ -105,9 +107,36 @@ func (l *loader) connection(n node, base *section, caFile string) *section {
 		l.fault(s.place("ca_file"), "ca_file: %v", err)
 	}
 	s.TLS.Roots = roots.pool
+	s.TLS.Identity = digest("%q %v %v %v", roots.digest, s.TLS.MatchHostname, s.TLS.Versions, s.TLS.Suites)
+	l.keyed(s, c.Keys)
 	s.Fingerprint = s.fingerprint(roots.digest)
 	l.doubt(s)
 	return s
+}
+
+// keyed finds the key that the connection names.
+func (l *loader) keyed(s *section, keys []mail.ClientKey) {
+	if s.Auth == mail.AuthExternal && (s.keyLabel == "" || s.Security == mail.NoTLS) {
+		l.fault(s.place("auth"), "auth: EXTERNAL takes a client certificate over TLS; accepted: with client_key_label, and not with connection_security: NONE")
+	}
+	if s.keyLabel == "" {
+		return
+	}
+	var labels []string
+	for i, k := range keys {
+		if k.Label == s.keyLabel {
+			s.Key = &keys[i]
+			return
+		}
+		if k.Label != "" && !slices.Contains(labels, k.Label) {
+			labels = append(labels, k.Label)
+		}
+	}
+	accepted := "nothing, since there are no keys:"
+	if len(labels) > 0 {
+		accepted = either(nearest(s.keyLabel, labels, 5, math.MaxInt))
+	}
+	l.fault(s.place("client_key_label"), "client_key_label: found %q, which is not among keys:; accepted: %s", clipped(s.keyLabel), accepted)
 }
 
 // named takes the name of a connection. It has to be its own, and should not
@@ -158,12 +187,16 @@ func (l *loader) doubt(s *section) {
 			s.Retry.Max == 0 && s.Retry.Interval > 0,
 		},
 		{
+			"client_key_label", "has no effect with connection_security: NONE",
+			s.keyLabel != "" && s.Security == mail.NoTLS,
+		},
+		{
 			"username", "missing, so the server will not let anyone in",
-			s.Username == "",
+			s.Username == "" && s.Auth != mail.AuthExternal,
 		},
 		{
 			"password", "missing, so the server will not let the user in",
-			s.Username != "" && s.Password.IsZero(),
+			s.Username != "" && s.Password.IsZero() && s.Auth != mail.AuthExternal,
 		},
 		{
 			"password", "stands in a file that other users can read; chmod go= the file, or see {file: PATH} and {credential: NAME}",
@@ -184,10 +217,17 @@ func loopback(host string) bool {
 // fingerprint is equal exactly when all settings are, what the certificate
 // files hold included. It is a digest, and so gives no secret away.
 func (s *settings) fingerprint(certificates string) string {
-	text := fmt.Appendf(nil, "%q %q", s.Password.Literal.Reveal(), certificates)
-	for _, e := range shown(connectionKeys, s) {
-		text = fmt.Appendf(text, "\n%s %#v", e.key, e.value)
+	text := fmt.Sprintf("%q %q", s.Password.Literal.Reveal(), certificates)
+	if s.Key != nil {
+		text += fmt.Sprintf(" %q %q", s.Key.Password.Literal.Reveal(), shown(clientKeyKeys, s.Key))
 	}
-	sum := sha256.Sum256(text)
+	for _, e := range shown(connectionKeys, s) {
+		text += fmt.Sprintf("\n%s %#v", e.key, e.value)
+	}
+	return digest("%s", text)
+}
+
+func digest(format string, args ...any) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, format, args...))
 	return hex.EncodeToString(sum[:])
 }

@@ -420,6 +420,9 @@ func pattern() kind[string] {
 	}, nil)
 }
 
+// validated is the value of a key of which nothing is kept.
+type validated struct{}
+
 // oauth2 is a block whose keys this version does not know.
 func oauth2() kind[validated] {
 	return kind[validated]{accepts: "a mapping", secret: true, set: func(_ *loader, n node, _ *validated) error {

@@ -46,7 +46,11 @@ func (e entries) MarshalYAML() (any, error) {
 func (c *Config) Show(w io.Writer) error {
 	connections := make([]entries, len(c.Connections))
 	for i := range connections {
-		connections[i] = shown(connectionKeys, &settings{c.Connections[i], c.caFiles[i]})
+		s := settings{Connection: c.Connections[i], caFile: c.caFiles[i]}
+		if s.Key != nil {
+			s.keyLabel = s.Key.Label
+		}
+		connections[i] = shown(connectionKeys, &s)
 	}
 	all := append(shown(topKeys, &top{Config: c}), entry{"connections", connections})
 	text, err := yaml.Dump(all)

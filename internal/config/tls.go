@@ -10,44 +10,8 @@ import (
 
 	yaml "go.yaml.in/yaml/v4"
 
-	"mailpoller/internal/mail"
 	"mailpoller/internal/tlspolicy"
 )
-
-// clientKey is a client certificate and its private key.
-type clientKey struct {
-	label, certificate, privateKey, pkcs12 string
-	password                               mail.SecretSource
-}
-
-var clientKeyKeys = []key[clientKey]{
-	of("label", "what client_key_label calls it", line(128), func(k *clientKey) *string { return &k.label }),
-	of("certificate", "its certificate, PEM", path(), func(k *clientKey) *string { return &k.certificate }),
-	of("private_key", "its private key, PEM", path(), func(k *clientKey) *string { return &k.privateKey }),
-	of("pkcs12", "both in one PKCS#12 file", path(), func(k *clientKey) *string { return &k.pkcs12 }),
-	of("password", "the password of the PKCS#12 file", secret(), func(k *clientKey) *mail.SecretSource { return &k.password }),
-}
-
-// validated is the value of a key of which nothing is kept.
-type validated struct{}
-
-func clientKeys() kind[validated] {
-	one := mapping(clientKeyKeys)
-	return kind[validated]{
-		accepts: "a list, each of it " + one.accepts,
-		set: func(l *loader, n node, _ *validated) error {
-			if n.Kind != yaml.SequenceNode {
-				return errNot
-			}
-			for _, item := range l.items(n) {
-				if err := one.set(l, item, &clientKey{}); err != nil {
-					return misplaced{item, err}
-				}
-			}
-			return nil
-		},
-	}
-}
 
 // version is a protocol version as the product that this one replaces spells
 // it.

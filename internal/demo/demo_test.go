@@ -19,6 +19,7 @@ import (
 
 	"mailpoller/internal/config"
 	"mailpoller/internal/mail"
+	"mailpoller/internal/tlspolicy"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -67,7 +68,7 @@ func count(t *testing.T, c *mail.Connection) int {
 	dial := map[mail.Security]func(string, *imapclient.Options) (*imapclient.Client, error){
 		mail.SSLTLS: imapclient.DialTLS, mail.StartTLS: imapclient.DialStartTLS,
 	}[c.Security]
-	client, err := dial(c.Addr(), &imapclient.Options{TLSConfig: c.TLS.Configs(c.Host)[0]})
+	client, err := dial(c.Addr(), &imapclient.Options{TLSConfig: c.TLS.Configs(tlspolicy.Peer{Host: c.Host})[0]})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +89,7 @@ func countPOP3(t *testing.T, c *mail.Connection) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	secure := tls.Client(bare, c.TLS.Configs(c.Host)[0])
+	secure := tls.Client(bare, c.TLS.Configs(tlspolicy.Peer{Host: c.Host})[0])
 	defer secure.Close()
 	say := func(p *textproto.Conn, command string) string {
 		if err := p.PrintfLine("%s", command); err != nil {

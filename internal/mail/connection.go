@@ -60,6 +60,7 @@ type Connection struct {
 	Port     int
 	Security Security
 	TLS      tlspolicy.Policy
+	Key      *ClientKey // presented to the server; nil for none
 
 	Username string
 	Password SecretSource
@@ -89,6 +90,9 @@ type Connection struct {
 
 // Addr is the host and port to dial.
 func (c *Connection) Addr() string { return net.JoinHostPort(c.Host, strconv.Itoa(c.Port)) }
+
+// Server is what trust in the server's certificate is bound to.
+func (c *Connection) Server() Server { return Server{strings.ToLower(c.Host), c.Port} }
 
 // Account names the mailbox that the connection reads, so that what was saved
 // from one account is never taken for what another one holds. How the server

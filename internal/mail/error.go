@@ -40,6 +40,7 @@ const (
 	OpResolve      = "resolve"
 	OpConnect      = "connect"
 	OpTLS          = "tls"
+	OpCertificate  = "certificate"
 	OpGreeting     = "greeting"
 	OpAuthenticate = "authenticate"
 	OpOpenMailbox  = "open mailbox"
@@ -49,7 +50,8 @@ const (
 	OpRecord       = "record"
 	OpDispose      = "dispose"
 	OpClose        = "close"
-	OpPoll         = "poll" // none of the above in particular
+	OpPoll         = "poll"   // none of the above in particular
+	OpFolder       = "folder" // of the connection test: whether it can be written to
 )
 
 // Error is a failure as an operator reads it: at which step, of which kind,

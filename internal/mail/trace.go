@@ -2,15 +2,27 @@ package mail
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
-// Step is one step of opening a session, finished.
+// Step is one step of opening a session or of a connection test, finished.
 type Step struct {
 	Name     string // an Op
 	Duration time.Duration
 	Detail   string // what was learned, in one line
 	Err      error
+}
+
+// Test is what a connection test found.
+type Test struct {
+	Connection string
+	Steps      []Step // those that were made, in their order
+}
+
+// OK reports whether every step went well.
+func (t *Test) OK() bool {
+	return !slices.ContainsFunc(t.Steps, func(s Step) bool { return s.Err != nil })
 }
 
 // Trace hears of a poll as it happens. A field may be nil. The functions are

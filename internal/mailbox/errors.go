@@ -2,8 +2,6 @@ package mailbox
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -43,10 +41,16 @@ func (w *wire) failure(op string, err error) error {
 	if errors.As(err, &done) {
 		return done
 	}
+	if w.asked && tlspolicy.Alert(err) != "" {
+		return w.keyFailure(op, err)
+	}
 	e := &mail.Error{Op: op, Kind: mail.KindProtocol, Err: err}
 	switch {
 	case isRefusal(err):
 		e.Kind, e.Hint = refused(op, err)
+		if e.Kind == mail.KindAuth && w.asked && w.c.Key == nil {
+			e.Hint += "; it asked for a client certificate too: see client_key_label:"
+		}
 	case errors.Is(err, errSilent), errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		e.Kind = mail.KindTimeout
 		e.Hint = "see whether the server is overloaded or a firewall drops the connection; timeout: and poll_timeout: set how long it may take"
@@ -100,40 +104,6 @@ func refused(op string, err error) (mail.Kind, string) {
 		return mail.KindConfig, "name an existing mailbox in mailbox:"
 	}
 	return mail.KindProtocol, ""
-}
-
-// tlsFailure makes an Error out of a handshake that failed.
-func (w *wire) tlsFailure(err error) error {
-	var (
-		record      tls.RecordHeaderError
-		certificate *tls.CertificateVerificationError
-		hostname    x509.HostnameError
-		authority   x509.UnknownAuthorityError
-		invalid     x509.CertificateInvalidError
-		suite       *tlspolicy.SuiteError
-	)
-	e := &mail.Error{Op: mail.OpTLS, Kind: mail.KindTLS, Err: err}
-	switch {
-	case errors.As(err, &hostname):
-		e.Hint = "name the host as the certificate does, or set match_server_hostname: DISABLED if that cannot be"
-	case errors.As(err, &authority):
-		e.Hint = "if the certificate is the right one, add its issuer with ca_file:"
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		e.Hint = "the server's certificate has to be renewed; see also whether the clock of this host is right"
-	case errors.As(err, &certificate):
-		e.Hint = "the server's certificate has to be replaced"
-	case errors.As(err, &record):
-		e.Hint = "the server does not speak TLS on this port: use connection_security: STARTTLS, or the port for TLS"
-	case errors.As(err, &suite):
-		e.Hint = "add the suite to accepted_cipher_suites:, or have the server use another"
-	case tlspolicy.VersionRefused(err):
-		e.Hint = "the server may speak none of the TLS versions or suites that are accepted: see ssl_authentication_protocol: and accepted_cipher_suites:"
-	case tlspolicy.Alert(err) != "":
-		e.Hint = "the server refused the handshake: it may demand a client certificate, or not like ours"
-	default:
-		return w.failure(mail.OpTLS, err)
-	}
-	return w.cleaned(e)
 }
 
 // cleaned makes the text of an error fit to be shown: without the secret,

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -118,9 +120,12 @@ func (s *imapSession) authenticate() (string, error) {
 		return "", err
 	}
 	user, secret := s.c.Username, s.secret.Reveal()
-	if method == mail.AuthPlain {
+	switch method {
+	case mail.AuthExternal:
+		err = s.client.Authenticate(sasl.NewExternalClient(user))
+	case mail.AuthPlain:
 		err = s.client.Authenticate(sasl.NewPlainClient("", user, secret))
-	} else {
+	default:
 		err = s.client.Login(user, secret).Wait()
 	}
 	if err != nil {
@@ -129,7 +134,7 @@ func (s *imapSession) authenticate() (string, error) {
 	if s.caps = s.client.Caps(); s.caps == nil { // they may be more by now
 		return "", s.fail(mail.OpAuthenticate, errNoCaps)
 	}
-	return string(method), nil
+	return loggedIn(s.c, method, slices.Collect(maps.Keys(s.caps))), nil
 }
 
 var errNoCaps = errors.New("server does not say what it is capable of")
@@ -138,17 +143,22 @@ var errNoCaps = errors.New("server does not say what it is capable of")
 // to the same server; LOGIN takes one round trip less, but carries ASCII only.
 func imapMethod(caps imap.CapSet, c *mail.Connection) (mail.AuthMethod, error) {
 	login, plain := !caps.Has(imap.CapLoginDisabled), caps.Has(imap.AuthCap("PLAIN"))
+	if external(c) {
+		login, plain = false, false
+	}
 	switch {
+	case external(c) && caps.Has(imap.AuthCap("EXTERNAL")):
+		return mail.AuthExternal, nil
 	case c.Auth != mail.AuthPlain && login && (isASCII(c.Username) || !plain):
 		return mail.AuthLogin, nil
 	case c.Auth != mail.AuthLogin && plain:
 		return mail.AuthPlain, nil
 	}
-	return "", &mail.Error{
-		Op: mail.OpAuthenticate, Kind: mail.KindAuth,
-		Err:  fmt.Errorf("server offers no way to log in that auth: %s allows", c.Auth),
-		Hint: "see what `poller test` says the server offers; many servers refuse passwords in clear text",
+	offered := caps.AuthMechanisms()
+	if login {
+		offered = append(offered, "LOGIN command")
 	}
+	return "", noWayIn(c, offered)
 }
 
 func isASCII(s string) bool {
@@ -161,7 +171,7 @@ func (s *imapSession) open() (string, error) {
 	readOnly := !s.c.Dispose.ChangesServer()
 	data, err := s.client.Select(s.c.Mailbox, &imap.SelectOptions{ReadOnly: readOnly}).Wait()
 	if err != nil {
-		return "", s.fail(mail.OpOpenMailbox, err)
+		return "", s.notOpened(s.fail(mail.OpOpenMailbox, err))
 	}
 	if data.UIDValidity == 0 {
 		return "", s.fail(mail.OpOpenMailbox, errors.New("server gives no UIDVALIDITY, so its UIDs mean nothing beyond one session"))
@@ -170,6 +180,33 @@ func (s *imapSession) open() (string, error) {
 	s.messages = data.NumMessages
 	return fmt.Sprintf("%s: %d messages, UIDVALIDITY %d", s.c.Mailbox, data.NumMessages, data.UIDValidity), nil
 }
+
+// notOpened adds to the failure to open a mailbox which ones there are.
+func (s *imapSession) notOpened(failed error) error {
+	var e *mail.Error
+	if !isRefusal(failed) || !errors.As(failed, &e) || e.Kind != mail.KindConfig {
+		return failed
+	}
+	var names []string
+	list := s.client.List("", "*", nil)
+	for data := list.Next(); data != nil; data = list.Next() {
+		if !slices.Contains(data.Attrs, imap.MailboxAttrNoSelect) && len(names) <= maxNames {
+			names = append(names, data.Mailbox)
+		}
+	}
+	if err := list.Close(); err != nil || len(names) == 0 {
+		return failed // what went wrong first is what counts
+	}
+	slices.Sort(names)
+	if len(names) > maxNames {
+		names = append(names[:maxNames], "...")
+	}
+	e.Hint += "; there are: " + s.clean(strings.Join(names, ", "))
+	return e
+}
+
+// maxNames is how many of the mailboxes that exist are named.
+const maxNames = 20
 
 // Box implements poll.Session.
 func (s *imapSession) Box() (mail.Box, int) { return s.box, int(s.messages) }

@@ -11,10 +11,13 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/http/httptrace"
+	"slices"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -41,11 +44,32 @@ type Secrets interface {
 	Forget(src mail.SecretSource)
 }
 
-// Opener opens mailboxes. It may be used by many goroutines.
+// Keys reads client certificates.
+type Keys interface {
+	Key(ctx context.Context, k *mail.ClientKey) (*tls.Certificate, error)
+}
+
+// Trust is what an operator thinks of certificates.
+type Trust interface {
+	// Trusted are the certificates that are accepted for a server beside
+	// the roots.
+	Trusted(s mail.Server) []*x509.Certificate
+	// Refuse keeps the Server, Chain, Connection and Reason of a chain that
+	// was not trusted for review.
+	Refuse(ctx context.Context, r mail.Refused) error
+}
+
+// Opener opens mailboxes. It may be used by many goroutines. Of its fields
+// only Secrets and Log have to be set.
 type Opener struct {
 	Secrets Secrets
+	Keys    Keys
+	Trust   Trust
+	Secured func(mail.Handshake)                                              // hears of every handshake that went well
 	Dial    func(ctx context.Context, network, addr string) (net.Conn, error) // nil means a plain net.Dialer
 	Log     *zap.Logger
+
+	sessions sessions
 }
 
 // Open resolves, connects, secures, authenticates and opens the mailbox of c.
@@ -71,28 +95,51 @@ func (o *Opener) Open(ctx context.Context, c *mail.Connection) (Session, error) 
 // open opens the mailbox on a connection of its own for each run of TLS
 // versions, until the server speaks one.
 func (o *Opener) open(ctx context.Context, c *mail.Connection, secret mail.Secret) (session Session, err error) {
-	configs := []*tls.Config{nil}
-	if c.Security != mail.NoTLS {
-		configs = c.TLS.Configs(c.Host)
+	configs, err := o.configs(ctx, c)
+	if err != nil {
+		return nil, err
 	}
-	err = &mail.Error{
-		Op: mail.OpTLS, Kind: mail.KindConfig, Err: errors.New("no TLS version is accepted"),
-		Hint: "see ssl_authentication_protocol: and accepted_cipher_suites:",
-	}
-	for _, config := range configs {
+	for i, config := range configs {
 		w := &wire{
 			c: c, secret: secret, secrets: spellings(c.Username, secret), config: config,
-			trace: mail.TraceOf(ctx), log: o.Log,
+			others: i+1 < len(configs), opener: o, trace: mail.TraceOf(ctx), log: o.Log,
 		}
 		if session, err = w.open(ctx, o.Dial); err == nil {
 			return session, nil
 		}
 		w.close()
-		if !tlspolicy.VersionRefused(err) {
+		if !w.again {
 			break
 		}
 	}
 	return nil, err
+}
+
+// configs are what to try for TLS, in turn; one that is nil means none.
+func (o *Opener) configs(ctx context.Context, c *mail.Connection) ([]*tls.Config, error) {
+	if c.Security == mail.NoTLS {
+		return []*tls.Config{nil}, nil
+	}
+	peer := tlspolicy.Peer{Host: c.Host}
+	if c.Key != nil {
+		key, err := o.Keys.Key(ctx, c.Key)
+		if err != nil {
+			return nil, mail.AsError(err, mail.OpSecret, mail.KindConfig)
+		}
+		peer.Key = key
+	}
+	peer.Sessions = o.sessions.of(c, peer.Key)
+	if o.Trust != nil {
+		peer.Trusted = o.Trust.Trusted(c.Server())
+	}
+	configs := c.TLS.Configs(peer)
+	if len(configs) == 0 {
+		return nil, &mail.Error{
+			Op: mail.OpTLS, Kind: mail.KindConfig, Err: errors.New("no TLS version is accepted"),
+			Hint: "see ssl_authentication_protocol: and accepted_cipher_suites:",
+		}
+	}
+	return configs, nil
 }
 
 // wire is a session before it has a mailbox: what both protocols share.
@@ -101,6 +148,9 @@ type wire struct {
 	secret  mail.Secret
 	secrets []string    // spellings of the secret, never to be shown
 	config  *tls.Config // nil without TLS
+	others  bool        // another config is tried when the server refuses the versions of this one
+	again   bool        // it did
+	opener  *Opener
 	trace   *mail.Trace
 	log     *zap.Logger
 
@@ -109,6 +159,8 @@ type wire struct {
 	r    *bufio.Reader // reads top
 	tls  bool
 	lf   bool // the last line read ended in a bare LF
+
+	asked bool // the server asked for a client certificate
 }
 
 // replyBudget is how many octets a server may send in answer to a call that
@@ -167,10 +219,13 @@ func (w *wire) dial(ctx context.Context, dial func(context.Context, string, stri
 		start = time.Now()
 		return err
 	}
+	if net.ParseIP(w.c.Host) != nil {
+		_ = report(mail.OpResolve, w.c.Host+" is an address", nil)
+	}
 	c, err := dial(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		DNSDone: func(info httptrace.DNSDoneInfo) {
 			if info.Err == nil {
-				_ = report(mail.OpResolve, fmt.Sprint(info.Addrs), nil)
+				_ = report(mail.OpResolve, addresses(info.Addrs), nil)
 			}
 		},
 	}), "tcp", w.c.Addr())
@@ -189,6 +244,15 @@ func (w *wire) dial(ctx context.Context, dial func(context.Context, string, stri
 	return report(mail.OpConnect, "", connectFailure(ctx, err))
 }
 
+// addresses lists what a host name stands for.
+func addresses(all []net.IPAddr) string {
+	words := make([]string, len(all))
+	for i, a := range all {
+		words[i] = a.String()
+	}
+	return strings.Join(words, ", ")
+}
+
 func connectFailure(ctx context.Context, err error) error {
 	var timeout net.Error
 	switch {
@@ -204,28 +268,6 @@ func connectFailure(ctx context.Context, err error) error {
 		Op: mail.OpConnect, Kind: mail.KindNetwork, Err: err,
 		Hint: "check host: and port:, and whether the server is running",
 	}
-}
-
-// startTLS puts TLS under the session. Octets that came ahead of it were
-// injected by somebody, who would have them taken for the server's
-// (CVE-2011-0411): they end the session.
-func (w *wire) startTLS(ctx context.Context) error {
-	return w.step(mail.OpTLS, func() (string, error) {
-		if n := w.r.Buffered(); n > 0 {
-			return "", &mail.Error{
-				Op: mail.OpTLS, Kind: mail.KindTLS, Err: fmt.Errorf("server sent %d octets in clear text ahead of the handshake", n),
-				Hint: "somebody may be tampering with the connection: use connection_security: SSL_TLS",
-			}
-		}
-		t := tls.Client(w.conn, w.config)
-		if err := t.HandshakeContext(ctx); err != nil {
-			return "", w.tlsFailure(err)
-		}
-		w.top, w.tls = t, true
-		w.r.Reset(t)
-		state := t.ConnectionState()
-		return fmt.Sprintf("%s, %s", tls.VersionName(state.Version), tls.CipherSuiteName(state.CipherSuite)), nil
-	})
 }
 
 // line reads one line, without its end.
@@ -256,8 +298,8 @@ func (w *wire) greeting(check func(line string) error) (string, error) {
 		var known *mail.Error
 		if err != nil && !errors.As(err, &known) {
 			err = w.failure(mail.OpGreeting, err)
-			if errors.As(err, &known) && known.Hint == "" {
-				known.Hint = "see what listens on this port; a TLS port needs connection_security: SSL_TLS"
+			if errors.As(err, &known) && !w.tls && (known.Hint == "" || known.Kind == mail.KindTimeout) {
+				known.Hint = "see what listens on this port; a port for TLS needs connection_security: SSL_TLS"
 			}
 		}
 		return line, err
@@ -265,13 +307,42 @@ func (w *wire) greeting(check func(line string) error) (string, error) {
 	return line, err
 }
 
-// noSTARTTLS is the error of a server that does not do what
-// connection_security: STARTTLS asks for.
-func noSTARTTLS(cause error) *mail.Error {
-	return &mail.Error{
-		Op: mail.OpTLS, Kind: mail.KindTLS, Err: fmt.Errorf("server does not offer STARTTLS: %w", cause),
-		Hint: "use connection_security: SSL_TLS with the port for TLS; nothing was sent in clear text",
+// external reports whether a connection proves who it is by its client
+// certificate: because it is told to, or because it has nothing else.
+func external(c *mail.Connection) bool {
+	return c.Auth == mail.AuthExternal || c.Auth == mail.AuthAuto && c.Key != nil && c.Password.IsZero()
+}
+
+// noWayIn is the error of a server that offers nothing that the connection may
+// log in with.
+func noWayIn(c *mail.Connection, offered []string) error {
+	allowed := "auth: " + string(c.Auth)
+	if external(c) {
+		allowed = "a client certificate (EXTERNAL)"
 	}
+	hint := "the server offers no login at all here; many refuse passwords in clear text: use connection_security: SSL_TLS or STARTTLS"
+	if len(offered) > 0 {
+		slices.Sort(offered)
+		hint = "the server offers " + strings.Join(offered, ", ") + ": see auth:"
+	}
+	return &mail.Error{
+		Op: mail.OpAuthenticate, Kind: mail.KindAuth,
+		Err: fmt.Errorf("server offers no way to log in with %s", allowed), Hint: hint,
+	}
+}
+
+// loggedIn says how the session logged in and what the server is capable of.
+func loggedIn[C ~string](c *mail.Connection, method mail.AuthMethod, capabilities []C) string {
+	text := string(method)
+	if c.Username != "" {
+		text = c.Username + " by " + text
+	}
+	slices.Sort(capabilities)
+	words := make([]string, len(capabilities))
+	for i, name := range capabilities {
+		words[i] = string(name)
+	}
+	return text + "; the server has " + strings.Join(words, " ")
 }
 
 // close drops the wire without a word to the server.

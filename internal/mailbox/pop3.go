@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"slices"
 	"strconv"
@@ -137,9 +138,13 @@ func (s *pop3Session) authenticate() (string, error) {
 			Hint: "POP3 cannot transmit it",
 		}
 	}
-	method := s.method()
-	var err error
+	method, err := s.method()
+	if err != nil {
+		return "", err
+	}
 	switch method {
+	case mail.AuthExternal:
+		err = s.sasl(sasl.NewExternalClient(user))
 	case mail.AuthPlain:
 		err = s.sasl(sasl.NewPlainClient("", user, secret))
 	case mail.AuthLogin:
@@ -152,26 +157,32 @@ func (s *pop3Session) authenticate() (string, error) {
 	if err != nil {
 		return "", s.fail(mail.OpAuthenticate, err)
 	}
-	return string(method), nil
+	return loggedIn(s.c, method, slices.Collect(maps.Keys(s.caps))), nil
 }
 
 // userPass is the method that POP3 has of its own.
 const userPass mail.AuthMethod = "USER/PASS"
 
 // method chooses how to log in. A server without CAPA knows USER and PASS.
-func (s *pop3Session) method() mail.AuthMethod {
+func (s *pop3Session) method() (mail.AuthMethod, error) {
 	offered := strings.Fields(strings.ToUpper(s.caps["SASL"]))
 	_, user := s.caps["USER"]
+	if external(s.c) {
+		if !slices.Contains(offered, "EXTERNAL") {
+			return "", noWayIn(s.c, offered)
+		}
+		return mail.AuthExternal, nil
+	}
 	if s.c.Auth == mail.AuthAuto && (user || s.caps == nil || !slices.Contains(offered, "PLAIN")) {
-		return userPass
+		return userPass, nil
 	}
 	if s.c.Auth == mail.AuthLogin && !slices.Contains(offered, "LOGIN") {
-		return userPass
+		return userPass, nil
 	}
 	if s.c.Auth == mail.AuthAuto {
-		return mail.AuthPlain
+		return mail.AuthPlain, nil
 	}
-	return s.c.Auth
+	return s.c.Auth, nil
 }
 
 // capa asks what the server is capable of (RFC 2449). A server that does not

@@ -3,9 +3,12 @@ package mailtest
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"mailpoller/internal/demo/mailserver"
 )
@@ -44,6 +47,39 @@ func (ca *CA) Issue(t testing.TB, leaf *x509.Certificate) tls.Certificate {
 		t.Fatal(err)
 	}
 	return cert
+}
+
+// Client makes a client certificate for the CN name.
+func (ca *CA) Client(t testing.TB, name string) tls.Certificate {
+	t.Helper()
+	return ca.Issue(t, &x509.Certificate{
+		Subject: pkix.Name{CommonName: name}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, NotAfter: time.Now().AddDate(1, 0, 0),
+	})
+}
+
+// KeyFiles are the paths of PEM files with a certificate and its private key,
+// until the test ends.
+func KeyFiles(t testing.TB, c tls.Certificate) (certificate, key string) {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, f := range []struct {
+		path *string
+		name string
+		pem.Block
+	}{
+		{&certificate, "client.crt", pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[0]}},
+		{&key, "client.key", pem.Block{Type: "PRIVATE KEY", Bytes: der}},
+	} {
+		*f.path = filepath.Join(dir, f.name)
+		if err := os.WriteFile(*f.path, pem.EncodeToMemory(&f.Block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return certificate, key
 }
 
 // ServerTLS is what a server at these names needs to speak TLS.

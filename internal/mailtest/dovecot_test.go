@@ -15,6 +15,7 @@ import (
 
 	"mailpoller/internal/mail"
 	"mailpoller/internal/mailtest"
+	"mailpoller/internal/tlspolicy"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -23,7 +24,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func login(t *testing.T, c *mail.Connection) *imapclient.Client {
 	t.Helper()
 	addr := net.JoinHostPort(c.Host, strconv.Itoa(c.Port))
-	options := &imapclient.Options{TLSConfig: c.TLS.Configs(c.Host)[0]}
+	options := &imapclient.Options{TLSConfig: c.TLS.Configs(tlspolicy.Peer{Host: c.Host})[0]}
 	dial := map[mail.Security]func(string, *imapclient.Options) (*imapclient.Client, error){
 		mail.NoTLS: imapclient.DialInsecure, mail.StartTLS: imapclient.DialStartTLS, mail.SSLTLS: imapclient.DialTLS,
 	}[c.Security]

@@ -7,6 +7,7 @@ package metrics
 import (
 	"net/http"
 	"runtime"
+	"strconv"
 	"sync"
 	"time"
 
@@ -41,14 +42,21 @@ type Metrics struct {
 	reloadOK   prometheus.Gauge
 	reloadAt   prometheus.Gauge
 
-	mu    sync.Mutex
-	names map[string]bool // connections that have series
+	handshakes    *prometheus.CounterVec
+	serverInfo    *prometheus.GaugeVec
+	serverExpires *prometheus.GaugeVec
+	keyExpires    *prometheus.GaugeVec
+
+	mu      sync.Mutex
+	names   map[string]bool            // connections that have series
+	servers map[mail.Server]negotiated // that have series, or will
 }
 
 const (
 	labelConnection = "connection"
 	labelOutcome    = "outcome"
 	labelKind       = "kind"
+	labelServer     = "server"
 )
 
 // New registers every series. version and commit label poller_build_info.
@@ -83,6 +91,21 @@ func New(version, commit string) *Metrics {
 	m.panics = prometheus.NewCounter(prometheus.CounterOpts{Name: "poller_panics_total", Help: "Jobs that a fault of the program ended."})
 	m.reloadOK = prometheus.NewGauge(prometheus.GaugeOpts{Name: "poller_config_last_reload_successful", Help: "Whether the configuration file as it was last read is in force."})
 	m.reloadAt = prometheus.NewGauge(prometheus.GaugeOpts{Name: "poller_config_last_reload_success_timestamp_seconds", Help: "When the configuration in force was read."})
+	m.handshakes = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "poller_tls_handshakes_total", Help: "TLS handshakes that went well, by whether they resumed a session.",
+	}, []string{"resumed"})
+	for _, resumed := range []bool{false, true} {
+		m.handshakes.WithLabelValues(strconv.FormatBool(resumed))
+	}
+	m.serverInfo = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "poller_tls_server_info", Help: "Always 1; what the last handshake with a server negotiated is in the labels.",
+	}, []string{labelServer, "version", "suite"})
+	m.serverExpires = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "poller_tls_server_certificate_expiry_timestamp_seconds", Help: "When the certificate expires that a server presented last.",
+	}, []string{labelServer})
+	m.keyExpires = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "poller_key_expiry_timestamp_seconds", Help: "When the certificate of a key expires.",
+	}, []string{"key"})
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "poller_build_info", Help: "Always 1; what is running is in the labels.",
 		ConstLabels: prometheus.Labels{"version": version, "commit": commit, "goversion": runtime.Version()},
@@ -92,6 +115,7 @@ func New(version, commit string) *Metrics {
 	m.registry.MustRegister(
 		m.jobs, m.failures, m.attempts, m.messages, m.octets, m.disposed, m.skipped, m.lastSuccess, m.inRow, m.aside,
 		m.duration, m.lag, m.running, m.configured, m.panics, m.reloadOK, m.reloadAt, info,
+		m.handshakes, m.serverInfo, m.serverExpires, m.keyExpires,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m

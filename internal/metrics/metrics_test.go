@@ -228,10 +228,64 @@ func TestWhatIsServed(t *testing.T) {
 	}
 }
 
-func TestNamesFollowTheRules(t *testing.T) {
-	t.Parallel()
+// full is a Metrics with every series that there can be.
+func full() *Metrics {
 	m := New("v1", "abc")
 	m.Connections([]string{"a"})
+	m.Servers([]mail.Connection{{Host: "h", Port: 993, Security: mail.SSLTLS}})
+	m.Secured(mail.Handshake{Server: mail.Server{Host: "h", Port: 993}, Version: "TLS 1.3", Suite: "S"})
+	m.Keys(map[string]time.Time{"k": time.Unix(1, 0)})
+	return m
+}
+
+func TestAServerHasItsSeriesFromItsFirstHandshakeOn(t *testing.T) {
+	t.Parallel()
+	m := New("v1", "abc")
+	server := mail.Server{Host: "h", Port: 993}
+	configured := []mail.Connection{{Host: "H", Port: 993, Security: mail.SSLTLS}, {Host: "plain", Port: 143, Security: mail.NoTLS}}
+	bare := len(values(t, m))
+	m.Servers(configured)
+	if n := len(values(t, m)); n != bare {
+		t.Errorf("%d series ahead of a handshake", n-bare)
+	}
+	m.Secured(mail.Handshake{Server: server, Version: "TLS 1.2", Suite: "A", Expires: time.Unix(5, 0)})
+	m.Secured(mail.Handshake{Server: server, Version: "TLS 1.3", Suite: "B", Expires: time.Unix(7, 0), Resumed: true})
+	m.Secured(mail.Handshake{Server: mail.Server{Host: "gone", Port: 1}, Version: "TLS 1.3", Suite: "B"})
+	m.Servers(configured) // a reload keeps them
+	got := values(t, m)
+	for series, want := range map[string]float64{
+		"poller_tls_handshakes_total{resumed=true}":                            1,
+		"poller_tls_handshakes_total{resumed=false}":                           2,
+		"poller_tls_server_info{server=h:993,suite=B,version=TLS 1.3}":         1,
+		"poller_tls_server_certificate_expiry_timestamp_seconds{server=h:993}": 7,
+	} {
+		if v, ok := got[series]; !ok || v != want {
+			t.Errorf("%s is %v, %v", series, v, ok)
+		}
+	}
+	if len(got) != bare+2 {
+		t.Errorf("%d series: %v", len(got)-bare, got)
+	}
+	m.Servers(nil)
+	if n := len(values(t, m)); n != bare {
+		t.Errorf("%d series of a server that is gone", n-bare)
+	}
+}
+
+func TestAKeyHasItsExpiry(t *testing.T) {
+	t.Parallel()
+	m := New("v1", "abc")
+	m.Keys(map[string]time.Time{"old": time.Unix(1, 0), "new": time.Unix(2, 0)})
+	m.Keys(map[string]time.Time{"new": time.Unix(3, 0)})
+	got := values(t, m)
+	if _, left := got["poller_key_expiry_timestamp_seconds{key=old}"]; left || got["poller_key_expiry_timestamp_seconds{key=new}"] != 3 {
+		t.Errorf("%v", got)
+	}
+}
+
+func TestNamesFollowTheRules(t *testing.T) {
+	t.Parallel()
+	m := full()
 	families, err := m.Registry().Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -265,8 +319,7 @@ const page = "../../docs/metrics.md"
 
 func TestEverySeriesIsDocumented(t *testing.T) {
 	t.Parallel()
-	m := New("v1", "abc")
-	m.Connections([]string{"a"})
+	m := full()
 	families, err := m.Registry().Gather()
 	if err != nil {
 		t.Fatal(err)

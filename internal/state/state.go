@@ -1,5 +1,6 @@
-// Package state is what survives a restart: the journal of saved messages and
-// the history of jobs, in an SQLite database in the state directory.
+// Package state is what survives a restart: the journal of saved messages, the
+// history of jobs, and what operators think of certificates, in an SQLite
+// database in the state directory.
 //
 // What a method that writes has recorded is on the disk when it returns nil,
 // and is not recorded when it returns an error, with one exception, after
@@ -47,6 +48,8 @@ type Store struct {
 	stale sync.Map
 
 	broken atomic.Pointer[error] // wraps errUncertain
+
+	trusted atomic.Pointer[certificates] // as recorded
 }
 
 // errUncertain marks the end of a store. A commit failed in a way that leaves
@@ -107,7 +110,7 @@ func (s *Store) begin(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", filepath.Join(s.dir, databaseName), err)
 	}
-	return nil
+	return s.loadTrusted(ctx)
 }
 
 // Close closes the database and gives up the lock. It is called once, when

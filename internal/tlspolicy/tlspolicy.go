@@ -24,9 +24,21 @@ type Policy struct {
 	MatchHostname bool           // the certificate must be valid for the host
 	Versions      []uint16       // those that are accepted, and no other; nil means TLS 1.2 and 1.3
 	Suites        []uint16       // those that are accepted, and no other; nil means Go's choice
+
+	// Identity is equal only for equal policies, the content of Roots
+	// included: TLS sessions are resumed among those alone.
+	Identity string
 }
 
-// Configs are the client configurations for a connection to host, to be tried
+// Peer is the server of a handshake, and what goes with it beside the policy.
+type Peer struct {
+	Host     string
+	Trusted  []*x509.Certificate    // accepted as the server's own, or as an issuer of it, while they are valid
+	Key      *tls.Certificate       // presented when the server asks; nil for none
+	Sessions tls.ClientSessionCache // of this policy and key; nil for none
+}
+
+// Configs are the client configurations for a connection to a peer, to be tried
 // in turn, each with a connection of its own, until a server speaks one of
 // their versions. There is one for each run of adjacent versions, from the
 // newest down: the library speaks all versions between two, so a gap cannot be
@@ -34,19 +46,28 @@ type Policy struct {
 // suites.
 //
 // The chain is always verified; the name only when the policy says so.
-func (p Policy) Configs(host string) []*tls.Config {
+func (p Policy) Configs(peer Peer) []*tls.Config {
 	var configs []*tls.Config
 	for _, run := range runs(p.usable()) {
 		configs = append(configs, &tls.Config{
-			MinVersion:   run.low,
-			MaxVersion:   run.high,
-			CipherSuites: p.Suites, // of TLS 1.2 and below; those of 1.3 are checked
-			ServerName:   host,
-			RootCAs:      p.Roots,
+			MinVersion:         run.low,
+			MaxVersion:         run.high,
+			CipherSuites:       p.Suites, // of TLS 1.2 and below; those of 1.3 are checked
+			ServerName:         peer.Host,
+			RootCAs:            p.Roots,
+			ClientSessionCache: peer.Sessions,
+			// Presented whatever issuers the server names: if it does not take
+			// it, it says so, and an operator can act on that.
+			GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+				if peer.Key == nil {
+					return &tls.Certificate{}, nil
+				}
+				return peer.Key, nil
+			},
 			// The library knows "chain and name" or nothing; chain without
 			// name, and name by CN for certificates without SAN, are ours.
 			InsecureSkipVerify: true, //nolint:gosec // G402: VerifyConnection verifies, also on resumption
-			VerifyConnection:   func(cs tls.ConnectionState) error { return p.verify(host, cs) },
+			VerifyConnection:   func(cs tls.ConnectionState) error { return p.verify(peer, cs) },
 		})
 	}
 	return configs
@@ -142,56 +163,6 @@ type SuiteError struct{ Version, Suite uint16 }
 func (e *SuiteError) Error() string {
 	return fmt.Sprintf("server chose %s with %s, which is not among the accepted cipher suites",
 		tls.VersionName(e.Version), tls.CipherSuiteName(e.Suite))
-}
-
-// verify checks what was negotiated, the chain, and the name when the policy
-// demands it. Where it is the certificate that fails, the error is a
-// *tls.CertificateVerificationError, as the library's would be.
-func (p Policy) verify(host string, cs tls.ConnectionState) error {
-	if p.Suites != nil && !slices.Contains(p.Suites, cs.CipherSuite) {
-		return &SuiteError{cs.Version, cs.CipherSuite}
-	}
-	if len(cs.PeerCertificates) == 0 {
-		return errors.New("the server presented no certificate")
-	}
-	leaf := cs.PeerCertificates[0]
-	refuse := func(err error) error {
-		return &tls.CertificateVerificationError{UnverifiedCertificates: cs.PeerCertificates, Err: err}
-	}
-	options := x509.VerifyOptions{
-		Roots:         p.Roots,
-		Intermediates: x509.NewCertPool(),
-		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	for _, c := range cs.PeerCertificates[1:] {
-		options.Intermediates.AddCert(c)
-	}
-	if _, err := leaf.Verify(options); err != nil {
-		return refuse(err)
-	}
-	if p.MatchHostname {
-		if err := matchHost(leaf, host); err != nil {
-			return refuse(err)
-		}
-	}
-	return nil
-}
-
-// matchHost matches host against the names of a certificate: its SAN entries,
-// or the CN of its subject when it has no SAN at all.
-func matchHost(leaf *x509.Certificate, host string) error {
-	hasSAN := len(leaf.DNSNames)+len(leaf.IPAddresses)+len(leaf.EmailAddresses)+len(leaf.URIs) > 0
-	if hasSAN || leaf.Subject.CommonName == "" {
-		return leaf.VerifyHostname(host)
-	}
-	// Let the library's own matching rules judge the CN as if it were a SAN.
-	named := &x509.Certificate{Raw: leaf.Raw, Subject: leaf.Subject}
-	if ip := net.ParseIP(leaf.Subject.CommonName); ip != nil {
-		named.IPAddresses = []net.IP{ip}
-	} else {
-		named.DNSNames = []string{leaf.Subject.CommonName}
-	}
-	return named.VerifyHostname(host)
 }
 
 // Roots is the system's roots with the certificates of the given PEM files

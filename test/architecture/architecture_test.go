@@ -47,6 +47,7 @@ var homes = []struct {
 	{"github.com/prometheus/client_golang", []string{"internal/metrics"}},
 	{"github.com/robfig/cron/v3", []string{"internal/cronspec", "internal/schedule"}},
 	{"github.com/spf13/cobra", []string{"cmd/poller"}},
+	{"github.com/youmark/pkcs8", []string{"internal/tlspolicy"}},
 	{"go.uber.org/zap", slices.Concat(layers[2:]...)},
 	{"go.yaml.in/yaml/v4", []string{"internal/config"}},
 	{"golang.org/x/net/netutil", []string{"internal/admin"}},

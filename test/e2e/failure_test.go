@@ -32,11 +32,11 @@ func TestWhatGoesWrongIsSaidPlainly(t *testing.T) {
 		{"refused connection", rig.Settings{"port": closedPort}, "connect", "network", "refused", "whether the server is running"},
 		{"a server that hangs up", rig.Settings{"port": hangsUp.Port, "connection_security": "NONE"}, "greeting", "network", "closed the connection", "log may say why"},
 		{"wrong password", rig.Settings{"password": "canary-wrong"}, "authenticate", "auth", "AUTHENTICATIONFAILED", "check username: and password:"},
-		{"missing mailbox", rig.Settings{"mailbox": "Nowhere"}, "open mailbox", "config", "Mailbox doesn't exist", "name an existing mailbox"},
+		{"missing mailbox", rig.Settings{"mailbox": "Nowhere"}, "open mailbox", "config", "Mailbox doesn't exist", "name an existing mailbox in mailbox:; there are: INBOX"},
 		{"missing folder", rig.Settings{"folder": missing}, "save", "storage", "no such file or directory", "create " + missing},
 		{"clear text on a TLS port", rig.Settings{"connection_security": "SSL_TLS", "port": d.Port(mail.IMAP, mail.NoTLS)}, "tls", "tls", "does not look like a TLS handshake", "STARTTLS"},
-		{"TLS on a clear text port", rig.Settings{"connection_security": "NONE", "port": d.Port(mail.IMAP, mail.SSLTLS), "timeout": "1s"}, "greeting", "timeout", "silent for 1s", ""},
-		{"unknown issuer", rig.Settings{"ca_file": other.PEMFile(t)}, "tls", "tls", "unknown authority", "ca_file:"},
+		{"TLS on a clear text port", rig.Settings{"connection_security": "NONE", "port": d.Port(mail.IMAP, mail.SSLTLS), "timeout": "1s"}, "greeting", "timeout", "silent for 1s", "a port for TLS needs connection_security: SSL_TLS"},
+		{"unknown issuer", rig.Settings{"ca_file": other.PEMFile(t)}, "certificate", "tls", "unknown authority", "ca_file:"},
 		{"secret that is not there", rig.Settings{"password": rig.Settings{"file": "/nonexistent/secret"}}, "read secret", "config", "/nonexistent/secret", "write the secret"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

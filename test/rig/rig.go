@@ -48,7 +48,8 @@ const Patience = 60 * time.Second
 // Site is a directory with a configuration, its state and its folders.
 type Site struct {
 	Dir    string
-	Config string // path of the file
+	Config string     // path of the file
+	Keys   []Settings // keys: of the file
 
 	t testing.TB
 }
@@ -82,7 +83,7 @@ func (s *Site) Configure(connections ...Settings) {
 	}
 	s.Write(map[string]any{
 		"listen": "127.0.0.1:0", "state_dir": filepath.Join(s.Dir, "state"), "shutdown_grace": "10s",
-		"log": map[string]any{"level": "debug"}, "connections": all,
+		"log": map[string]any{"level": "debug"}, "connections": all, "keys": s.Keys,
 	})
 }
 

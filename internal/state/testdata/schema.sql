@@ -39,10 +39,29 @@ CREATE TABLE message (
     seen    INTEGER NOT NULL, -- 1 when SEEN is in force; counts for POP3 alone
     PRIMARY KEY (box, uid, uidl)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE refused (
+    host        TEXT    NOT NULL, -- lower case
+    port        INTEGER NOT NULL,
+    fingerprint TEXT    NOT NULL, -- of the server's own certificate: SHA-256, hex
+    chain       BLOB    NOT NULL, -- DER, one behind the other, the server's own first
+    connection  TEXT    NOT NULL, -- that met it last
+    reason      TEXT    NOT NULL,
+    first       INTEGER NOT NULL, -- Unix seconds
+    last        INTEGER NOT NULL,
+    times       INTEGER NOT NULL,
+    PRIMARY KEY (host, port, fingerprint)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE store (
     instance TEXT    NOT NULL, -- 8 hex digits, names its temporary files
     jobs     INTEGER NOT NULL  -- how many rows job has, so that nobody counts them
 ) STRICT;
+CREATE TABLE trusted (
+    host        TEXT    NOT NULL,
+    port        INTEGER NOT NULL,
+    fingerprint TEXT    NOT NULL,
+    certificate BLOB    NOT NULL, -- DER
+    PRIMARY KEY (host, port, fingerprint)
+) STRICT, WITHOUT ROWID;
 CREATE INDEX box_connection ON box (connection);
 CREATE UNIQUE INDEX box_present ON box (connection) WHERE voided IS NULL;
 CREATE INDEX box_voided ON box (voided) WHERE voided IS NOT NULL;

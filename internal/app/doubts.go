@@ -1,0 +1,57 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"mailpoller/internal/auth"
+	"mailpoller/internal/config"
+	"mailpoller/internal/folder"
+	"mailpoller/internal/mail"
+)
+
+// Doubts are what would keep the connections of a configuration from working
+// here and now, although the file is right: folders, secrets and keys. What
+// only the daemon can know (its environment, its credentials, what a command
+// prints) is not looked at.
+func Doubts(ctx context.Context, c *config.Config) []string {
+	var doubts []string
+	doubt := func(format string, args ...any) { doubts = append(doubts, fmt.Sprintf(format, args...)) }
+	secrets := auth.NewSecrets()
+	keys := auth.NewKeys(secrets)
+	for i := range c.Keys {
+		k := &c.Keys[i]
+		if !knowable(k.Password) {
+			continue
+		}
+		certificate, err := keys.Key(ctx, k)
+		if err != nil {
+			doubt("%v", mail.AsError(err, mail.OpSecret, mail.KindConfig).Err)
+		} else if text := config.Expiry(certificate.Leaf, time.Now()); text != "" && k.PKCS12 != "" { // a PEM file's is among the warnings
+			doubt("key %s: the certificate %s", k.Label, text)
+		}
+	}
+	folders := folder.New("")
+	for i := range c.Connections {
+		conn := &c.Connections[i]
+		if !conn.Enabled {
+			continue
+		}
+		if err := folders.Ready(conn.Folder); err != nil {
+			doubt("connection %s: folder: %v", conn.Name, mail.AsError(err, mail.OpSave, mail.KindStorage).Err)
+		}
+		if knowable(conn.Password) {
+			if _, err := secrets.Get(ctx, conn.Password); err != nil {
+				doubt("connection %s: password: %v", conn.Name, mail.AsError(err, mail.OpSecret, mail.KindConfig).Err)
+			}
+		}
+	}
+	return doubts
+}
+
+// knowable reports whether this process finds the secret that the daemon finds.
+func knowable(s mail.SecretSource) bool {
+	return s.Env == "" && len(s.Command) == 0 && (s.Credential == "" || os.Getenv("CREDENTIALS_DIRECTORY") != "")
+}

@@ -1,0 +1,79 @@
+package poll
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"mailpoller/internal/disposition"
+	"mailpoller/internal/mail"
+)
+
+// Test goes the way of a poll up to the first message that it would take, and
+// looks at the folder. Nothing is fetched and nothing is changed, here or on
+// the server. Each step is reported to the trace of ctx as it ends; after one
+// that fails, those that depend on it are left out.
+func (p *Poller) Test(ctx context.Context, c *mail.Connection) mail.Test {
+	test := mail.Test{Connection: c.Name}
+	outer := mail.TraceOf(ctx)
+	record := func(s mail.Step) {
+		test.Steps = append(test.Steps, s)
+		if outer.Step != nil {
+			outer.Step(s)
+		}
+	}
+	inner := mail.WithTrace(ctx, &mail.Trace{Step: record})
+	if err := p.look(inner, c, record); err != nil && test.OK() {
+		e := mail.AsError(err, mail.OpPoll, mail.KindInternal)
+		record(mail.Step{Name: e.Op, Err: e}) // a step that is not reported when it goes well
+	}
+	start := time.Now()
+	err := p.Folder.Ready(c.Folder)
+	record(mail.Step{Name: mail.OpFolder, Duration: time.Since(start), Detail: c.Folder, Err: err})
+	return test
+}
+
+// look opens the mailbox, so that nothing can change in it, and picks.
+func (p *Poller) look(ctx context.Context, c *mail.Connection, record func(mail.Step)) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, c.PollTimeout, fmt.Errorf("poll_timeout of %v is over: %w", c.PollTimeout, context.DeadlineExceeded))
+	defer cancel()
+	once := *c
+	once.Dispose = disposition.Keep
+	session, err := p.Opener.Open(ctx, &once)
+	if err != nil {
+		return err
+	}
+	defer session.Close() //nolint:errcheck // nothing was done that could be undone
+	start := time.Now()
+	detail, err := p.next(ctx, session, &once)
+	record(mail.Step{Name: mail.OpPick, Duration: time.Since(start), Detail: detail, Err: err})
+	return err
+}
+
+// next says which message a poll would take.
+func (p *Poller) next(ctx context.Context, session Session, c *mail.Connection) (string, error) {
+	box, messages := session.Box()
+	ledger, err := p.Journal.Load(ctx, c.Name, box)
+	if err != nil {
+		return "", err
+	}
+	query := mail.Query{Pull: c.Pull, Limit: 1, Sizes: true}
+	if c.Pull.Unread {
+		query.Exclude = append(query.Exclude, ledger.Saved)
+	}
+	var aside mail.Set
+	for _, f := range ledger.Faults {
+		if f.Aside() {
+			aside.Add(f.Ref)
+		}
+	}
+	query.Exclude = append(query.Exclude, aside)
+	refs, err := session.Pick(ctx, query)
+	switch {
+	case err != nil:
+		return "", err
+	case len(refs) == 0:
+		return fmt.Sprintf("%s: none of %d messages", c.Pull, messages), nil
+	}
+	return fmt.Sprintf("%s: message %.40s, %d octets, of %d messages", c.Pull, refs[0].ID(), refs[0].Size, messages), nil
+}
