@@ -2,6 +2,7 @@ package rig
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -64,8 +65,9 @@ func (s *Site) Start() *Daemon {
 	}()
 	s.t.Cleanup(func() {
 		d.Kill()
+		text, _ := d.Log.From(0)
+		s.discreet("the log", text)
 		if s.t.Failed() {
-			text, _ := d.Log.From(0)
 			s.t.Logf("the daemon said:\n%.20000s", text)
 		}
 	})
@@ -76,6 +78,11 @@ func (s *Site) Start() *Daemon {
 func (d *Daemon) Ready() *Daemon {
 	d.t.Helper()
 	d.Listen = d.Await(0, `"msg":"polling".*"listen":"(http[^"]*)"`)[1]
+	args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", d.Cmd.Process.Pid))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.discreet("the list of processes", string(args))
 	return d
 }
 
@@ -145,5 +152,6 @@ func (d *Daemon) Get(path string) (string, int) {
 	if err != nil {
 		d.t.Fatal(err)
 	}
+	d.discreet(path, string(body))
 	return string(body), r.StatusCode
 }

@@ -4,6 +4,7 @@ package rig
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -51,7 +52,8 @@ type Site struct {
 	Config string     // path of the file
 	Keys   []Settings // keys: of the file
 
-	t testing.TB
+	t       testing.TB
+	secrets []string // passwords that were ever in the file
 }
 
 // Settings are the keys of one connection.
@@ -78,6 +80,9 @@ func (s *Site) Configure(connections ...Settings) {
 			}
 		} else {
 			c["folder"] = s.Mkdir(strings.ReplaceAll(c["name"].(string), "/", "_"))
+		}
+		if password, ok := c["password"].(string); ok && len(password) >= shortestSecret {
+			s.secrets = append(s.secrets, password)
 		}
 		all = append(all, c)
 	}
@@ -138,7 +143,24 @@ func (s *Site) Run(args ...string) (stdout, stderr string, code int) {
 	if err != nil && !errors.As(err, &exit) {
 		s.t.Fatal(err)
 	}
+	s.discreet(strings.Join(args, " "), out.String()+errs.String())
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+// shortestSecret is the length from which a password is no common word.
+const shortestSecret = 8
+
+// discreet fails the test when a password stands in what the program said, in
+// clear or as protocols encode it. Every test watches for it.
+func (s *Site) discreet(where, text string) {
+	s.t.Helper()
+	for _, secret := range s.secrets {
+		for _, spelling := range []string{secret, base64.StdEncoding.EncodeToString([]byte(secret))} {
+			if strings.Contains(text, spelling) {
+				s.t.Errorf("%s shows a password:\n%.2000s", where, text)
+			}
+		}
+	}
 }
 
 // PollView is what `poller poll --json` promises.
