@@ -14,7 +14,7 @@ SERVERS := POLLER_TEST_DOVECOT=1
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: build ## See it work: a mail server with sample messages, and the daemon polling it
@@ -65,6 +65,11 @@ bench: ## Measure the real binary against a real Dovecot, and print tables
 	scripts/install-test-servers
 	$(SERVERS) go test -tags bench -count=1 -v -timeout 30m ./bench
 
+.PHONY: vulncheck
+vulncheck: ## Look for known vulnerabilities (needs https://vuln.go.dev)
+	go -C tools build -o ../.cache/bin/govulncheck golang.org/x/vuln/cmd/govulncheck
+	.cache/bin/govulncheck ./...
+
 .PHONY: clean
 clean: ## Remove what was built
 	rm -rf bin .cache
@@ -72,5 +77,5 @@ clean: ## Remove what was built
 # A Go tool like any other, but with a module of its own, so that what it
 # depends on never becomes a dependency of the program.
 $(LINT): tools/go.mod tools/go.sum
-	GOBIN=$(CURDIR)/.cache/bin go -C tools install tool
+	GOBIN=$(CURDIR)/.cache/bin go -C tools install github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@touch $@
