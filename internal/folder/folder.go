@@ -1,10 +1,11 @@
 // Package folder puts messages durably into target folders.
 //
 // A message takes two steps to become visible, so that the journal can stand
-// between them. Write and Sync make its octets durable under a hidden
-// temporary name; Publish renames it to its final name and makes that durable
-// too. Whatever happens in between, the temporary name tells: while it is
-// there the message was not delivered, once it is gone it was.
+// between them. Write puts it under a hidden temporary name, and Sync makes it
+// durable there, together with others: a file system makes many files durable
+// at little more than the cost of one. Publish renames it to its final name and
+// makes that durable too. Whatever happens in between, the temporary name tells:
+// while it is there the message was not delivered, once it is gone it was.
 //
 // Nothing here ever replaces or removes a file that it did not make.
 package folder
@@ -23,6 +24,7 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"mailpoller/internal/mail"
@@ -40,9 +42,9 @@ const suffix = ".part"
 // those of another one that writes into the same folder.
 func New(instance string) *Store { return &Store{prefix: ".poller-" + instance + "-"} }
 
-// Write writes a message under a temporary name in the folder of c and makes
-// its octets durable; Sync makes the name durable. The entry holds all that
-// Publish needs. On failure nothing stays behind. A failure of the message's
+// Write writes a message under a temporary name in the folder of c. The entry
+// holds all that Publish needs; its File is open until Sync or Discard, so that
+// no failure of the disk goes unnoticed in between. On failure nothing stays behind. A failure of the message's
 // body is returned as the body reported it, one of the folder as a
 // *mail.Error of kind storage.
 func (s *Store) Write(c *mail.Connection, box mail.Box, m mail.Message) (mail.Entry, error) {
@@ -67,11 +69,8 @@ func (s *Store) Write(c *mail.Connection, box mail.Box, m mail.Message) (mail.En
 		return mail.Entry{}, failure(c.Folder, err)
 	}
 	w := &writer{file: file, hash: sha256.New()}
-	err = w.fill(m.Body, c.FileMode)
-	if closed := file.Close(); err == nil && closed != nil {
-		err = failure(c.Folder, closed)
-	}
-	if err != nil {
+	entry.File = file
+	if err := w.fill(m.Body, c.FileMode); err != nil {
 		return mail.Entry{}, errors.Join(err, s.Discard(entry))
 	}
 	entry.Octets = w.n
@@ -91,16 +90,13 @@ type writer struct {
 	n    int64
 }
 
-// fill writes the body into the file and makes its octets durable.
+// fill writes the body into the file.
 func (w *writer) fill(body io.WriterTo, mode fs.FileMode) error {
 	if _, err := body.WriteTo(w); err != nil {
 		return err
 	}
 	// The mode is set here, whatever the umask is, and before the sync.
 	if err := w.file.Chmod(mode); err != nil {
-		return failure(filepath.Dir(w.file.Name()), err)
-	}
-	if err := w.file.Sync(); err != nil {
 		return failure(filepath.Dir(w.file.Name()), err)
 	}
 	return nil
@@ -117,8 +113,25 @@ func (w *writer) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// Sync makes the names in a folder durable.
-func (s *Store) Sync(folder string) error {
+// syncers is how many files are synced at once: a journaling file system
+// makes durable together what is asked for at the same time.
+const syncers = 16
+
+// Sync makes entries durable: their octets, and their names in the folder. It
+// closes their files, and sets File to nil. After an error none of them counts
+// as durable.
+func (s *Store) Sync(folder string, entries []mail.Entry) error {
+	var group errgroup.Group
+	group.SetLimit(syncers)
+	for i := range entries {
+		if file := entries[i].File; file != nil {
+			entries[i].File = nil
+			group.Go(func() error { return errors.Join(file.Sync(), file.Close()) })
+		}
+	}
+	if err := group.Wait(); err != nil {
+		return failure(folder, err)
+	}
 	dir, err := openDir(folder)
 	if err != nil {
 		return err
@@ -254,6 +267,9 @@ func holds(path string, e mail.Entry) (bool, error) {
 
 // Discard removes the temporary file of an entry that will not be published.
 func (s *Store) Discard(e mail.Entry) error {
+	if e.File != nil {
+		_ = e.File.Close() // whatever becomes of what was written
+	}
 	if err := os.Remove(filepath.Join(e.Dir, e.Temp)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return failure(e.Dir, err)
 	}

@@ -30,10 +30,11 @@ func write(t *testing.T, s *Store, dir string, m mail.Message) mail.Entry {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Sync(dir); err != nil {
+	entries := []mail.Entry{entry}
+	if err := s.Sync(dir, entries); err != nil {
 		t.Fatal(err)
 	}
-	return entry
+	return entries[0]
 }
 
 // visible is what a consumer that leaves hidden files alone sees.

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"io"
 	"maps"
+	"os"
 	"strconv"
 
 	"mailpoller/internal/disposition"
@@ -114,6 +115,10 @@ type Entry struct {
 	Inode  uint64 // of Dir: a folder that is another one by now proves nothing about Temp
 	Temp   string // file name in Dir; empty when the message was delivered earlier, under another UID
 	Name   string // file name in Dir
+
+	// File is what was written and is not durable yet. It is open until
+	// folder.Store has synced or discarded it, and nil in the journal.
+	File *os.File
 }
 
 // Ledger is what the journal holds of one connection and the box it opened.

@@ -220,12 +220,24 @@ func (s *imapSession) fail(op string, err error) error {
 	return s.failure(op, err)
 }
 
-// Fetch implements poll.Session.
+// Fetch implements poll.Session. All messages are asked for with one command;
+// those that do not come with it are asked for again, one by one, so that each
+// has a verdict of its own.
 func (s *imapSession) Fetch(ctx context.Context, refs []mail.Ref, each func(mail.Message) error) error {
 	defer s.conn.begin(ctx, replyBudget)()
-	for _, ref := range refs {
-		s.conn.allow(replyBudget / 16)
-		if err := s.fetch(ref, each); err != nil {
+	left, _, err := s.fetch(refs, each)
+	if err != nil {
+		return err
+	}
+	for _, ref := range left {
+		missing, refused := []mail.Ref{ref}, errNotThere
+		if len(refs) > 1 {
+			missing, refused, err = s.fetch(missing, each)
+		}
+		if err == nil && len(missing) > 0 {
+			err = each(mail.Message{Ref: ref, Err: s.fail(mail.OpFetch, refused)})
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -235,19 +247,25 @@ func (s *imapSession) Fetch(ctx context.Context, refs []mail.Ref, each func(mail
 // errNotThere is a FETCH that the server says went well, without the message.
 var errNotThere = errors.New("server answers OK without the message: it may be gone")
 
-// fetch fetches one message with BODY.PEEK[], which leaves its flags alone.
-// Only what is needed is asked for: every further item is one more that a
-// server can get wrong.
-func (s *imapSession) fetch(ref mail.Ref, each func(mail.Message) error) error {
-	cmd := s.client.Fetch(imap.UIDSetNum(imap.UID(ref.UID)), &imap.FetchOptions{
+// fetch fetches messages with BODY.PEEK[], which leaves their flags alone, and
+// returns those that did not come, and why the server says so. Only what is
+// needed is asked for: every further item is one more that a server can get
+// wrong.
+func (s *imapSession) fetch(refs []mail.Ref, each func(mail.Message) error) (left []mail.Ref, refused, err error) {
+	var set imap.UIDSet
+	for _, ref := range refs {
+		set.AddNum(imap.UID(ref.UID))
+		s.conn.allow(replyBudget / 16)
+	}
+	cmd := s.client.Fetch(set, &imap.FetchOptions{
 		UID:         true,
 		RFC822Size:  true,
 		BodySection: []*imap.FetchItemBodySection{{Peek: true}},
 	})
-	given := false
+	left = slices.Clone(refs)
 	var stop error // of each; the command is brought to its end all the same
 	for data := cmd.Next(); data != nil; data = cmd.Next() {
-		m := mail.Message{Ref: ref}
+		var m mail.Message
 		for item := data.Next(); item != nil; item = data.Next() {
 			switch item := item.(type) {
 			case imapclient.FetchItemDataUID:
@@ -260,35 +278,47 @@ func (s *imapSession) fetch(ref mail.Ref, each func(mail.Message) error) error {
 				if item.Literal == nil {
 					continue // the message is gone; the end of the command says so
 				}
-				if m.UID != ref.UID || given {
+				at := slices.IndexFunc(left, func(r mail.Ref) bool { return r.UID == m.UID })
+				if at < 0 {
 					s.broken = true
-					return s.fail(mail.OpFetch, fmt.Errorf("server answers the request for message %d with something else", ref.UID))
+					return left, nil, s.fail(mail.OpFetch, fmt.Errorf("server answers the request for message %s with something else", named(refs)))
 				}
+				left = slices.Delete(left, at, at+1)
 				body := &literal{s: s, r: item.Literal, size: item.Literal.Size()}
-				m.Body, given = body, true
+				if stop != nil { // the library reads past it
+					s.conn.allow(body.size + body.size/64)
+					continue
+				}
+				m.Body = body
 				if stop = each(m); !body.whole {
 					body.abandon()
 					if stop == nil {
 						stop = s.fail(mail.OpFetch, io.ErrUnexpectedEOF)
 					}
-					return stop
+					return left, nil, stop
 				}
 			}
 		}
 	}
-	err := cmd.Close()
+	refused = cmd.Close()
+	var answer *imap.Error
 	switch {
-	case stop != nil || err == nil && given:
-		return stop
-	case err == nil:
-		err = s.fail(mail.OpFetch, errNotThere)
-	default:
-		err = s.fail(mail.OpFetch, err)
+	case stop != nil:
+		return left, nil, stop
+	case refused == nil:
+		return left, errNotThere, nil
+	case s.conn.err() != nil, !errors.As(refused, &answer), len(left) == 0:
+		return left, nil, s.fail(mail.OpFetch, refused)
 	}
-	if given || s.conn.err() != nil {
-		return err
+	return left, refused, nil
+}
+
+// named says which messages refs are.
+func named(refs []mail.Ref) string {
+	if len(refs) == 1 {
+		return refs[0].ID()
 	}
-	return each(mail.Message{Ref: ref, Err: err})
+	return fmt.Sprintf("%s and %d others", refs[0].ID(), len(refs)-1)
 }
 
 // literal is the body of a message on its way from the server.
@@ -357,26 +387,32 @@ func (s *imapSession) Commit(ctx context.Context) (warning string, err error) {
 		if len(uids) == 0 {
 			continue
 		}
-		err := s.client.Store(uids, &imap.StoreFlags{Op: imap.StoreFlagsAdd, Silent: true, Flags: []imap.Flag{step.flag}}, nil).Close()
+		store := s.client.Store(uids, &imap.StoreFlags{Op: imap.StoreFlagsAdd, Silent: true, Flags: []imap.Flag{step.flag}}, nil)
+		var expunge *imapclient.ExpungeCommand
+		if step.d == disposition.Delete && s.caps.Has(imap.CapUIDPlus) {
+			// It goes out at once: it removes what of exactly these messages
+			// carries the flag, so that it does no harm where STORE failed.
+			expunge = s.client.UIDExpunge(uids)
+		}
+		err := store.Close()
+		switch {
+		case expunge != nil:
+			err = errors.Join(err, s.removed(expunge))
+		case err == nil && step.d == disposition.Delete:
+			warning, err = s.expungeAlone(uids)
+		}
 		if err != nil {
 			return warning, s.fail(mail.OpDispose, err)
-		}
-		if step.d == disposition.Delete {
-			if warning, err = s.expunge(uids); err != nil {
-				return warning, s.fail(mail.OpDispose, err)
-			}
 		}
 		delete(s.applied, step.d)
 	}
 	return warning, nil
 }
 
-// expunge removes messages that carry \Deleted. A server without UIDPLUS can
-// only remove all that carry it: it is asked to only when they are ours.
-func (s *imapSession) expunge(uids imap.UIDSet) (warning string, err error) {
-	if s.caps.Has(imap.CapUIDPlus) {
-		return "", s.removed(s.client.UIDExpunge(uids))
-	}
+// expungeAlone removes messages that carry \Deleted where the server has no
+// UIDPLUS, and can only remove all that carry it: it is asked to only when they
+// are ours.
+func (s *imapSession) expungeAlone(uids imap.UIDSet) (warning string, err error) {
 	found, err := s.client.UIDSearch(&imap.SearchCriteria{Flag: []imap.Flag{imap.FlagDeleted}}, nil).Wait()
 	if err != nil {
 		return "", err

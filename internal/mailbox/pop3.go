@@ -259,31 +259,104 @@ func (s *pop3Session) open() (string, error) {
 // Box implements poll.Session.
 func (s *pop3Session) Box() (mail.Box, int) { return mail.Box{Account: s.c.Account()}, s.count }
 
-// Fetch implements poll.Session.
+// What may be asked for ahead of the message at hand. It is little enough to be
+// read to its end when a poll stops in the middle, and for the commands to fit
+// into the server's buffers while it writes.
+const (
+	pipelined       = 64
+	pipelinedOctets = 512 << 10
+)
+
+// Fetch implements poll.Session. Where the server has PIPELINING (RFC 2449,
+// section 6.6), small messages are asked for ahead.
 func (s *pop3Session) Fetch(ctx context.Context, refs []mail.Ref, each func(mail.Message) error) error {
 	defer s.conn.begin(ctx, replyBudget)()
-	for _, ref := range refs {
-		s.conn.allow(replyBudget / 16)
-		m := mail.Message{Ref: ref}
-		_, err := s.do("RETR", ref.Num)
-		switch {
-		case isRefusal(err):
-			m.Err = s.fail(mail.OpFetch, err)
-		case err != nil:
+	_, ahead := s.caps["PIPELINING"]
+	asked, octets := 0, int64(0) // of refs; what of them was not read yet
+	for i, ref := range refs {
+		if n := s.r.Buffered(); n > 0 && asked == i {
+			return s.fail(mail.OpFetch, fmt.Errorf("server sent %d octets that it was not asked for", n))
+		}
+		var commands []byte
+		for asked < len(refs) && (asked == i || ahead && asked-i < pipelined && octets+refs[asked].Size <= pipelinedOctets && refs[asked].Size > 0) {
+			commands = fmt.Appendf(commands, "RETR %d\r\n", refs[asked].Num)
+			octets += refs[asked].Size
+			asked++
+		}
+		if err := s.send(commands); err != nil {
 			return s.fail(mail.OpFetch, err)
 		}
-		b := &retrieved{s: s, size: ref.Size}
-		if m.Err == nil {
-			m.Body = b
+		if err := s.retrieve(ref, each); err != nil {
+			return s.settle(refs[i+1:asked], err)
 		}
-		if err := each(m); err != nil {
-			s.done = s.done || m.Body != nil && !b.whole // out of step: no QUIT
+		octets -= ref.Size
+	}
+	return nil
+}
+
+// retrieve reads the answer to a RETR.
+func (s *pop3Session) retrieve(ref mail.Ref, each func(mail.Message) error) error {
+	s.conn.allow(replyBudget / 16)
+	m := mail.Message{Ref: ref}
+	b := &retrieved{s: s, size: ref.Size}
+	switch err := s.ok(); {
+	case isRefusal(err):
+		m.Err = s.fail(mail.OpFetch, err)
+	case err != nil:
+		s.done = true
+		return s.fail(mail.OpFetch, err)
+	default:
+		m.Body = b
+	}
+	err := each(m)
+	if m.Body != nil && !b.whole {
+		s.done = true // out of step: no QUIT
+		if err == nil {
+			err = s.fail(mail.OpFetch, io.ErrUnexpectedEOF)
+		}
+	}
+	return err
+}
+
+// settle brings the session back into step after err of a caller that will
+// have no more: what was asked for ahead is read and dropped.
+func (s *pop3Session) settle(ahead []mail.Ref, err error) error {
+	for _, ref := range ahead {
+		if s.done {
+			break
+		}
+		drop := func(m mail.Message) error {
+			if m.Err != nil {
+				return nil
+			}
+			_, err := m.Body.WriteTo(io.Discard)
 			return err
 		}
-		if m.Body != nil && !b.whole {
+		if failed := s.retrieve(ref, drop); failed != nil {
 			s.done = true
-			return s.fail(mail.OpFetch, io.ErrUnexpectedEOF)
 		}
+	}
+	return err
+}
+
+// send writes commands, of which none may be waiting for its answer, unless
+// the server has PIPELINING.
+func (s *pop3Session) send(commands []byte) error {
+	if len(commands) == 0 {
+		return nil
+	}
+	_, err := s.wire.top.Write(commands)
+	return err
+}
+
+// ok reads a status line. A -ERR is a *refusal.
+func (s *pop3Session) ok() error {
+	line, err := s.status()
+	if err != nil {
+		return err
+	}
+	if text, refused := strings.CutPrefix(line, "-ERR"); refused {
+		return pop3Refusal(strings.TrimSpace(text))
 	}
 	return nil
 }
@@ -334,9 +407,23 @@ func (s *pop3Session) Apply(refs []mail.Ref, d disposition.Disposition) {
 func (s *pop3Session) Commit(ctx context.Context) (warning string, err error) {
 	defer s.conn.begin(ctx, replyBudget)()
 	s.done = true
-	for _, num := range s.applied {
-		s.conn.allow(maxLine)
-		if _, err := s.do("DELE", num); err != nil {
+	window := 1
+	if _, ahead := s.caps["PIPELINING"]; ahead {
+		window = pipelined
+	}
+	for chunk := range slices.Chunk(s.applied, window) {
+		var commands []byte
+		for _, num := range chunk {
+			s.conn.allow(maxLine)
+			commands = fmt.Appendf(commands, "DELE %d\r\n", num)
+		}
+		err := s.send(commands)
+		for range chunk {
+			if err == nil {
+				err = s.ok()
+			}
+		}
+		if err != nil {
 			return "", s.fail(mail.OpDispose, err)
 		}
 	}

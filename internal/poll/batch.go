@@ -1,11 +1,13 @@
 package poll
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 
 	"go.uber.org/zap"
@@ -14,12 +16,16 @@ import (
 	"mailpoller/internal/mail"
 )
 
-// A batch is what is fetched before it is recorded, published and disposed of
-// together.
+// A batch is what is recorded, published and disposed of together. The next
+// one is fetched in the meantime.
 const (
-	batchMessages = 64
+	batchMessages = 128
 	batchOctets   = 16 << 20
 )
+
+// pickMessages is how many messages are picked at once where more than one is
+// wanted.
+const pickMessages = 1024
 
 // errStopping ends a Fetch between two messages.
 var errStopping = errors.New("stopping")
@@ -32,7 +38,7 @@ func (p *pass) drain(ctx, hard context.Context) error {
 		Sizes: p.c.MaxMessageSize > 0 || p.c.MaxMessages != 1 || p.dry,
 	}
 	for {
-		query.Limit = batchMessages
+		query.Limit = pickMessages
 		if p.ledger.Rebuilt {
 			query.Limit = 1 // a record of the old mailbox stands for one message of this one
 		}
@@ -47,10 +53,12 @@ func (p *pass) drain(ctx, hard context.Context) error {
 		if err != nil || len(refs) == 0 {
 			return err
 		}
-		refs = bounded(refs)
 		query.After = &refs[len(refs)-1]
-		if err := p.batch(ctx, hard, refs); err != nil {
+		if err := p.takeAll(ctx, hard, refs); err != nil {
 			return err
+		}
+		if p.c.MaxMessages == 0 && len(refs) < query.Limit && !p.ledger.Rebuilt {
+			return nil
 		}
 	}
 }
@@ -76,6 +84,7 @@ func (p *pass) passedOver() mail.Set {
 // bounded is the beginning of refs that fits into a batch, at least one.
 func bounded(refs []mail.Ref) []mail.Ref {
 	var octets int64
+	refs = refs[:min(len(refs), batchMessages)]
 	for i, r := range refs {
 		if octets += r.Size; octets > batchOctets && i > 0 {
 			return refs[:i]
@@ -84,9 +93,9 @@ func bounded(refs []mail.Ref) []mail.Ref {
 	return refs
 }
 
-// batch takes the messages of refs: fetches what is new, and puts the
+// takeAll takes the messages of refs: fetches what is new, and puts the
 // disposition in force for all of them.
-func (p *pass) batch(ctx, hard context.Context, refs []mail.Ref) error {
+func (p *pass) takeAll(ctx, hard context.Context, refs []mail.Ref) error {
 	var fresh, again []mail.Ref
 	for _, ref := range refs {
 		switch {
@@ -107,32 +116,48 @@ func (p *pass) batch(ctx, hard context.Context, refs []mail.Ref) error {
 	if err := p.dispose(hard, again); err != nil {
 		return err
 	}
-	if len(fresh) == 0 {
-		return nil
-	}
-	entries, fetchErr := p.fetch(ctx, hard, fresh)
-	// What arrived whole is recorded also when the time is up, or a batch that
-	// takes longer would never be. It is local work, and short.
-	saved, err := p.record(context.WithoutCancel(hard), entries)
-	if err == nil && fetchErr == nil {
-		err = p.pardonGone(ctx)
-	}
-	if err != nil {
-		return err
-	}
-	if fetchErr != nil && !errors.Is(fetchErr, errStopping) {
-		return fetchErr // the session is gone; a new one finishes what is pending
-	}
-	if err := p.dispose(hard, saved); err != nil {
-		return err
-	}
-	if fetchErr != nil {
-		if err := p.commit(hard); err != nil {
-			return err
+	return p.takeFresh(ctx, hard, fresh)
+}
+
+// takeFresh takes messages that were not saved before. Each batch is recorded
+// while the next one is fetched.
+func (p *pass) takeFresh(ctx, hard context.Context, fresh []mail.Ref) error {
+	var before *recording // of the batch ahead of the one that is fetched
+	defer func() {
+		if before != nil {
+			<-before.done // also when this goroutine panics
 		}
-		return context.Cause(ctx)
+	}()
+	for len(fresh) > 0 && ctx.Err() == nil {
+		batch := bounded(fresh)
+		entries, err := p.fetch(ctx, hard, batch)
+		if err != nil && !errors.Is(err, errStopping) {
+			// The session is gone; a new one finishes what is pending. What
+			// arrived whole is recorded all the same.
+			_, failed := p.finish(hard, before)
+			before = p.record(hard, entries)
+			_, last := p.finish(hard, before)
+			return cmp.Or(failed, last, err)
+		}
+		if failed := p.recorded(hard, before); failed != nil {
+			return p.discard(entries, failed)
+		}
+		if before = p.record(hard, entries); err != nil {
+			break
+		}
+		if err := p.pardonGone(ctx); err != nil {
+			_, failed := p.finish(hard, before)
+			return cmp.Or(failed, err)
+		}
+		fresh = fresh[len(batch):]
 	}
-	return nil
+	if err := p.recorded(hard, before); err != nil || len(fresh) == 0 {
+		return err
+	}
+	if err := p.commit(hard); err != nil {
+		return err
+	}
+	return context.Cause(ctx)
 }
 
 // plan puts messages into the result of a dry run as if they had been saved.
@@ -170,9 +195,9 @@ func (p *pass) setTooLarge(ref mail.Ref) {
 func (p *pass) fetch(ctx, hard context.Context, refs []mail.Ref) ([]mail.Entry, error) {
 	var entries []mail.Entry
 	var failed error // in our own hands, not in the session's
-	asked := 0
+	left := slices.Clone(refs)
 	err := p.session.Fetch(hard, refs, func(m mail.Message) error {
-		asked++
+		left = slices.DeleteFunc(left, func(r mail.Ref) bool { return r.ID() == m.ID() })
 		if m.Err != nil {
 			p.fail(m.Ref, m.Err)
 		} else {
@@ -182,7 +207,7 @@ func (p *pass) fetch(ctx, hard context.Context, refs []mail.Ref) ([]mail.Entry, 
 			}
 			entries = append(entries, entry)
 		}
-		if ctx.Err() != nil && asked < len(refs) {
+		if ctx.Err() != nil && len(left) > 0 {
 			failed = errStopping
 		}
 		return failed
@@ -190,8 +215,8 @@ func (p *pass) fetch(ctx, hard context.Context, refs []mail.Ref) ([]mail.Entry, 
 	switch {
 	case failed != nil:
 		return entries, failed
-	case err != nil && asked < len(refs):
-		return entries, p.lost(refs[asked], err) // the wire broke when this one was asked for
+	case err != nil && len(left) > 0:
+		return entries, p.lost(left[0], err) // the wire broke when this one was asked for
 	}
 	return entries, err
 }
@@ -269,33 +294,91 @@ func (p *pass) pardonGone(ctx context.Context) error {
 	return nil
 }
 
-// record makes messages durable (6), journals (7) and publishes them (8), in
-// this order, and returns those that are now saved.
-func (p *pass) record(ctx context.Context, entries []mail.Entry) ([]mail.Ref, error) {
+// recording is a batch on its way to be saved and visible. It works beside the
+// session, on the folder and the journal alone.
+type recording struct {
+	entries   []mail.Entry
+	synced    bool         // durable under their temporary names
+	saved     bool         // journaled
+	published []mail.Entry // the part that is visible
+	vanished  []mail.Entry // the part whose folder was replaced
+	err       error
+	fault     any           // a panic, which goes on where the recording is waited for
+	done      chan struct{} // closed when it has ended
+}
+
+// record begins to make messages durable (6), to journal (7) and to publish
+// them (8), in this order. Once begun it is local work, and short: what arrived
+// whole is recorded also when the time of the attempt is up, or a batch that
+// takes longer would never be.
+func (p *pass) record(ctx context.Context, entries []mail.Entry) *recording {
 	if len(entries) == 0 {
+		return nil
+	}
+	r := &recording{entries: entries, done: make(chan struct{})}
+	go func() {
+		defer close(r.done)
+		defer func() {
+			if r.fault = recover(); r.fault != nil {
+				p.log.Error("panic while messages were recorded", zap.ByteString("stack", debug.Stack()))
+			}
+		}()
+		ctx := context.WithoutCancel(ctx)
+		if r.err = p.Folder.Sync(p.c.Folder, entries); r.err != nil {
+			return
+		}
+		r.synced = true
+		if r.err = p.Journal.Save(ctx, p.c.Name, p.box, entries); r.err != nil {
+			return
+		}
+		r.saved = true
+		r.published, r.vanished, r.err = p.Folder.Publish(ctx, entries)
+	}()
+	return r
+}
+
+// finish waits for a recording, unless it is nil, and returns the messages
+// that are saved and visible now. It is called once for each.
+func (p *pass) finish(ctx context.Context, r *recording) ([]mail.Ref, error) {
+	if r == nil {
 		return nil, nil
 	}
-	if err := p.Folder.Sync(p.c.Folder); err != nil {
-		return nil, p.discard(entries, err)
+	<-r.done
+	switch {
+	case r.fault != nil:
+		panic(r.fault)
+	case !r.synced:
+		return nil, p.discard(r.entries, r.err)
+	case !r.saved:
+		return nil, p.unrecorded(context.WithoutCancel(ctx), r.entries, r.err)
 	}
-	if err := p.Journal.Save(ctx, p.c.Name, p.box, entries); err != nil {
-		return nil, p.unrecorded(ctx, entries, err)
-	}
-	for _, e := range entries {
+	for _, e := range r.entries {
 		p.ledger.Saved.Add(e.Ref)
 		delete(p.faults, e.ID())
 	}
-	published, err := p.publish(ctx, entries)
-	saved := make([]mail.Ref, 0, len(published))
-	for _, e := range published {
+	saved := make([]mail.Ref, 0, len(r.published))
+	for _, e := range r.published {
 		saved = append(saved, e.Ref)
 		p.count(e)
 	}
-	if err == nil && len(published) < len(entries) {
-		err = mail.Errorf(mail.OpSave, mail.KindStorage, "folder %s was replaced while messages were put into it", p.c.Folder)
-	}
 	p.report()
-	return saved, err
+	if err := p.taken(ctx, r.vanished); err != nil {
+		return saved, err
+	}
+	if r.err == nil && len(r.vanished) > 0 {
+		r.err = mail.Errorf(mail.OpSave, mail.KindStorage, "folder %s was replaced while messages were put into it", p.c.Folder)
+	}
+	return saved, r.err
+}
+
+// recorded waits for a recording and puts the disposition in force for what it
+// saved.
+func (p *pass) recorded(hard context.Context, r *recording) error {
+	saved, err := p.finish(hard, r)
+	if err != nil {
+		return err
+	}
+	return p.dispose(hard, saved)
 }
 
 // count puts a message that is saved into the result.
@@ -349,13 +432,19 @@ func (p *pass) discard(entries []mail.Entry, err error) error {
 // with its folder before it could be: they will be taken again.
 func (p *pass) publish(ctx context.Context, entries []mail.Entry) ([]mail.Entry, error) {
 	published, vanished, err := p.Folder.Publish(ctx, entries)
-	if len(vanished) > 0 {
-		p.log.Warn("folder was replaced before messages in it became visible; they are taken again", zap.Int("messages", len(vanished)))
-		if err := p.forget(ctx, vanished); err != nil {
-			return published, err
-		}
+	if err := p.taken(ctx, vanished); err != nil {
+		return published, err
 	}
 	return published, err
+}
+
+// taken forgets entries that went with their folder.
+func (p *pass) taken(ctx context.Context, vanished []mail.Entry) error {
+	if len(vanished) == 0 {
+		return nil
+	}
+	p.log.Warn("folder was replaced before messages in it became visible; they are taken again", zap.Int("messages", len(vanished)))
+	return p.forget(ctx, vanished)
 }
 
 // dispose puts the disposition in force for messages that are saved, or, with

@@ -126,7 +126,7 @@ func TestALargeMailboxIsDrainedInBatches(t *testing.T) {
 				want = append(want, l.text)
 			}
 			result := r.poll(mail.OutcomeSaved)
-			r.same("saved together", []int{64, 64, 64, 8}, r.saves)
+			r.same("saved together", []int{128, 72}, r.saves)
 			r.same("order", want, strings.Fields(r.text(result.Files...)))
 			r.delivered(want...)
 			r.left()

@@ -31,9 +31,9 @@ type Session interface {
 	Box() (box mail.Box, messages int)
 	// Pick chooses messages, in the order of the query's Pull.
 	Pick(ctx context.Context, q mail.Query) ([]mail.Ref, error)
-	// Fetch calls each exactly once for every message, in turn, until each
-	// fails. It changes nothing on an IMAP server. When each fails after it
-	// has taken the whole of its message, the session can go on.
+	// Fetch calls each exactly once for every message, as they come, until
+	// each fails. It changes nothing on an IMAP server. When each fails after
+	// it has taken the whole of its message, the session can go on.
 	Fetch(ctx context.Context, refs []mail.Ref, each func(mail.Message) error) error
 	// Apply notes that the disposition is to be put in force for messages.
 	Apply(refs []mail.Ref, d disposition.Disposition)
@@ -59,7 +59,7 @@ func (f OpenFunc) Open(ctx context.Context, c *mail.Connection) (Session, error)
 // stands between them: see package folder.
 type Folder interface {
 	Write(c *mail.Connection, box mail.Box, m mail.Message) (mail.Entry, error)
-	Sync(folder string) error
+	Sync(folder string, entries []mail.Entry) error
 	Publish(ctx context.Context, entries []mail.Entry) (published, vanished []mail.Entry, err error)
 	Discard(e mail.Entry) error
 	// Ready reports why no message could be written into the folder. It

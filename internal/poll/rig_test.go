@@ -324,8 +324,8 @@ func (f *publisher) Write(c *mail.Connection, box mail.Box, m mail.Message) (e m
 	return e, err
 }
 
-func (f *publisher) Sync(folder string) error {
-	return f.r.around("sync", func() error { return f.Store.Sync(folder) }, "synced")
+func (f *publisher) Sync(folder string, entries []mail.Entry) error {
+	return f.r.around("sync", func() error { return f.Store.Sync(folder, entries) }, "synced")
 }
 
 // Publish publishes one entry after the other, so that there are points in

@@ -126,11 +126,11 @@ func (m mortal) Write(c *mail.Connection, b mail.Box, msg mail.Message) (mail.En
 	return m.Store.Write(c, b, msg)
 }
 
-func (m mortal) Sync(dir string) error {
+func (m mortal) Sync(dir string, entries []mail.Entry) error {
 	if err := m.crash.at("in the middle of 6"); err != nil {
 		return err
 	}
-	return m.Store.Sync(dir)
+	return m.Store.Sync(dir, entries)
 }
 
 func (m mortal) Publish(ctx context.Context, entries []mail.Entry) (p, v []mail.Entry, err error) {

@@ -58,8 +58,8 @@ var tallies struct {
 	all []Tally
 }
 
-// Torture is for how long each experiment repeats itself: 0, once and short,
-// unless make torture says otherwise in $POLLER_TORTURE, as a duration.
+// Torture is for how long each row of an experiment repeats itself: 0, once and
+// short, unless make torture says otherwise in $POLLER_TORTURE, as a duration.
 func Torture(t testing.TB) time.Duration {
 	t.Helper()
 	text := os.Getenv("POLLER_TORTURE")

@@ -1,0 +1,274 @@
+package mailbox
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"mailpoller/internal/disposition"
+	"mailpoller/internal/mail"
+	"mailpoller/internal/mailtest"
+)
+
+// pop3Lines speaks POP3 with these capabilities, and hands every RETR, DELE and
+// QUIT to answer.
+func pop3Lines(capabilities string, answer func(c *mailtest.Conn, line string)) func(*mailtest.Conn) {
+	return func(c *mailtest.Conn) {
+		c.Send("+OK hi\r\n")
+		for {
+			switch line := c.Line(); {
+			case line == "CAPA":
+				c.Send("+OK\r\nUSER\r\n" + capabilities + ".\r\n")
+			case line == "STAT":
+				c.Send("+OK 9 90\r\n")
+			case strings.HasPrefix(line, "RETR"), strings.HasPrefix(line, "DELE"):
+				answer(c, line)
+			case line == "QUIT":
+				c.Send("+OK bye\r\n")
+				return
+			default:
+				c.Send("+OK\r\n")
+			}
+		}
+	}
+}
+
+func refs(n int, size int64) []mail.Ref {
+	all := make([]mail.Ref, n)
+	for i := range all {
+		all[i] = mail.Ref{UIDL: fmt.Sprint("id", i+1), Num: i + 1, Size: size}
+	}
+	return all
+}
+
+// read takes the octets of a message.
+func read(m mail.Message) (string, error) {
+	if m.Err != nil {
+		return "", m.Err
+	}
+	var b bytes.Buffer
+	_, err := m.Body.WriteTo(&b)
+	return b.String(), err
+}
+
+// TestPOP3AsksAhead where the server allows it, of small messages alone, and
+// only as far as can be thrown away.
+func TestPOP3AsksAhead(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name         string
+		capabilities string
+		size         int64
+		ahead        int // commands that come before the first is answered
+	}{
+		{"PIPELINING", "PIPELINING\r\n", 10, 5},
+		{"without it", "", 10, 1},
+		{"large messages", "PIPELINING\r\n", pipelinedOctets/2 + 1, 1},
+		{"sizes that nobody knows", "PIPELINING\r\n", 0, 1},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			var waiting []string
+			body := strings.Repeat("x", int(max(row.size, 10))-2) + "\r\n"
+			flush := func(c *mailtest.Conn) {
+				for _, line := range waiting {
+					if strings.HasPrefix(line, "RETR") {
+						c.Send("+OK\r\n" + body + ".\r\n")
+					} else {
+						c.Send("+OK\r\n")
+					}
+				}
+				waiting = nil
+			}
+			server := mailtest.Script(t, pop3Lines(row.capabilities, func(c *mailtest.Conn, line string) {
+				// Nothing is answered before all that may come has come.
+				if waiting = append(waiting, line); len(waiting) == row.ahead || strings.HasPrefix(line, "DELE") && row.capabilities == "" {
+					flush(c)
+				}
+			}))
+			s := open(t, mailtest.Connection(t, mailtest.NewCA(t), mail.POP3, mail.NoTLS, server.Port, "user", "canary"))
+			all := refs(5, row.size)
+			n := 0
+			err := s.Fetch(t.Context(), all, func(m mail.Message) error {
+				n++
+				text, err := read(m)
+				if text != body {
+					t.Errorf("message %d of %d octets", n, len(text))
+				}
+				return err
+			})
+			if err != nil || n != len(all) {
+				t.Fatalf("%d messages, %v", n, err)
+			}
+			if row.ahead == 1 && row.capabilities != "" {
+				return // the script counts RETR alone
+			}
+			s.Apply(all, disposition.Delete)
+			if _, err := s.Commit(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestPOP3StopsInTheMiddle: what was asked for ahead is dropped, and the
+// session can still delete what was taken.
+func TestPOP3StopsInTheMiddle(t *testing.T) {
+	t.Parallel()
+	var deleted []string
+	server := mailtest.Script(t, pop3Lines("PIPELINING\r\n", func(c *mailtest.Conn, line string) {
+		word, num, _ := strings.Cut(line, " ")
+		switch {
+		case word == "DELE":
+			deleted = append(deleted, num)
+			c.Send("+OK\r\n")
+		case num == "3":
+			c.Send("-ERR no such message\r\n")
+		default:
+			c.Send("+OK\r\nmessage " + num + "\r\n.\r\n")
+		}
+	}))
+	s := open(t, mailtest.Connection(t, mailtest.NewCA(t), mail.POP3, mail.NoTLS, server.Port, "user", "canary"))
+	all := refs(5, 11)
+	enough := errors.New("enough")
+	var got []string
+	err := s.Fetch(t.Context(), all, func(m mail.Message) error {
+		text, err := read(m)
+		if err != nil {
+			return err
+		}
+		got = append(got, text)
+		return enough
+	})
+	if !errors.Is(err, enough) || !slices.Equal(got, []string{"message 1\r\n"}) {
+		t.Fatalf("%q, %v", got, err)
+	}
+	s.Apply(all[:1], disposition.Delete)
+	if _, err := s.Commit(t.Context()); err != nil || !slices.Equal(deleted, []string{"1"}) {
+		t.Errorf("deleted %q, %v", deleted, err)
+	}
+}
+
+// TestPOP3RefusesOneOfMany: the others come all the same.
+func TestPOP3RefusesOneOfMany(t *testing.T) {
+	t.Parallel()
+	server := mailtest.Script(t, pop3Lines("PIPELINING\r\n", func(c *mailtest.Conn, line string) {
+		if line == "RETR 2" {
+			c.Send("-ERR no such message\r\n")
+			return
+		}
+		c.Send("+OK\r\nmessage " + line[5:] + "\r\n.\r\n")
+	}))
+	s := open(t, mailtest.Connection(t, mailtest.NewCA(t), mail.POP3, mail.NoTLS, server.Port, "user", "canary"))
+	var got []string
+	err := s.Fetch(t.Context(), refs(3, 11), func(m mail.Message) error {
+		text, err := read(m)
+		if err != nil {
+			text = err.Error()
+		}
+		got = append(got, m.UIDL+" "+text)
+		return nil
+	})
+	want := []string{"id1 message 1\r\n", "id2 fetch: server refused: no such message", "id3 message 3\r\n"}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// TestIMAPFetchesManyAtOnce with one command; what does not come with it is
+// asked for alone, so that each message has a verdict of its own.
+func TestIMAPFetchesManyAtOnce(t *testing.T) {
+	t.Parallel()
+	send := func(c *mailtest.Conn, uids ...int) {
+		for _, uid := range uids {
+			c.Send(fmt.Sprintf("* %d FETCH (UID %d RFC822.SIZE 3 BODY[] {3}\r\nm%02d)\r\n", uid, uid, uid))
+		}
+	}
+	for _, row := range []struct {
+		name     string
+		answer   func(c *mailtest.Conn, set string)
+		got      []string
+		commands []string
+	}{
+		{"all of them", func(c *mailtest.Conn, _ string) { send(c, 1, 2, 3); c.Send("{tag} OK\r\n") }, []string{"1 m01", "2 m02", "3 m03"}, []string{"1:3"}},
+		{"in another order", func(c *mailtest.Conn, _ string) { send(c, 3, 1, 2); c.Send("{tag} OK\r\n") }, []string{"3 m03", "1 m01", "2 m02"}, []string{"1:3"}},
+		{"one is gone", func(c *mailtest.Conn, set string) {
+			if set == "1:3" {
+				send(c, 1, 3)
+			}
+			c.Send("{tag} OK\r\n")
+		}, []string{"1 m01", "3 m03", "2 fetch: server answers OK without the message: it may be gone"}, []string{"1:3", "2"}},
+		{"one cannot be read, and stands in the way of the others", func(c *mailtest.Conn, set string) {
+			switch set {
+			case "1:3":
+				send(c, 1)
+				c.Send("{tag} NO [SERVERBUG] internal error\r\n")
+			case "2":
+				c.Send("{tag} NO [SERVERBUG] internal error\r\n")
+			default:
+				send(c, 3)
+				c.Send("{tag} OK\r\n")
+			}
+		}, []string{"1 m01", "2 fetch: server refused: [SERVERBUG] internal error", "3 m03"}, []string{"1:3", "2", "3"}},
+		{"flags of others in between", func(c *mailtest.Conn, _ string) {
+			c.Send("* 9 FETCH (UID 9 FLAGS (\\Seen))\r\n")
+			send(c, 1, 2)
+			c.Send("* 2 FETCH (FLAGS (\\Seen))\r\n")
+			send(c, 3)
+			c.Send("{tag} OK\r\n")
+		}, []string{"1 m01", "2 m02", "3 m03"}, []string{"1:3"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			var commands []string
+			server := mailtest.Script(t, imapUpTo(func(c *mailtest.Conn, set string) {
+				commands = append(commands, set)
+				row.answer(c, set)
+			}))
+			s := open(t, mailtest.Connection(t, mailtest.NewCA(t), mail.IMAP, mail.NoTLS, server.Port, "user", "canary"))
+			var got []string
+			err := s.Fetch(t.Context(), []mail.Ref{{UID: 1}, {UID: 2}, {UID: 3}}, func(m mail.Message) error {
+				text, err := read(m)
+				if err != nil {
+					text = err.Error()
+				}
+				got = append(got, fmt.Sprint(m.UID, " ", text))
+				return nil
+			})
+			if err != nil || !slices.Equal(got, row.got) || !slices.Equal(commands, row.commands) {
+				t.Errorf("%q by %q, %v", got, commands, err)
+			}
+		})
+	}
+}
+
+// TestIMAPStopsInTheMiddle: the rest of the messages is read past, and the
+// session goes on.
+func TestIMAPStopsInTheMiddle(t *testing.T) {
+	t.Parallel()
+	server := mailtest.Script(t, imapUpTo(func(c *mailtest.Conn, _ string) {
+		for uid := 1; uid <= 3; uid++ {
+			c.Send(fmt.Sprintf("* %d FETCH (UID %d RFC822.SIZE 3 BODY[] {3}\r\nm%02d)\r\n", uid, uid, uid))
+		}
+		c.Send("{tag} OK\r\n")
+	}))
+	s := open(t, mailtest.Connection(t, mailtest.NewCA(t), mail.IMAP, mail.NoTLS, server.Port, "user", "canary"))
+	enough := errors.New("enough")
+	n := 0
+	err := s.Fetch(t.Context(), []mail.Ref{{UID: 1}, {UID: 2}, {UID: 3}}, func(m mail.Message) error {
+		n++
+		_, err := m.Body.WriteTo(io.Discard)
+		return errors.Join(err, enough)
+	})
+	if !errors.Is(err, enough) || n != 1 {
+		t.Fatalf("%d messages, %v", n, err)
+	}
+	s.Apply([]mail.Ref{{UID: 1}}, disposition.Seen)
+	if _, err := s.Commit(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
