@@ -3,7 +3,6 @@ package torture
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -180,22 +179,4 @@ func (d *powerDisk) check(t testing.TB) {
 	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() > 2) { // 1, 2: mended
 		t.Fatalf("e2fsck: %v\n%s", err, out)
 	}
-}
-
-// copyDurably copies a file and syncs the copy.
-func copyDurably(from, to string) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.Create(to)
-	if err != nil {
-		return err
-	}
-	defer out.Close()
-	if _, err := io.Copy(out, in); err != nil {
-		return err
-	}
-	return out.Sync()
 }

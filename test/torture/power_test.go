@@ -31,13 +31,12 @@ type powerTrial struct {
 	disk        *powerDisk
 	site        *rig.Site
 	folder      string
-	away        string // outside of the disk: where a consumer puts what it takes
 	rnd         *rand.Rand
 
 	messages  map[[sha256.Size]byte]int // that were delivered to the server, and how often they came out of the folder
 	usual     time.Duration             // how long a poll takes when nothing is wrong
-	strays    int                       // files that are no message
-	consuming bool
+	consuming bool                      // files are taken while polls go on
+	unsure    map[string]bool           // names of files that were taken when the power was cut
 }
 
 func newPowerTrial(t testing.TB, d *mailtest.Dovecot, kind string, store mail.StoreType, disposition string) *powerTrial {
@@ -45,8 +44,9 @@ func newPowerTrial(t testing.TB, d *mailtest.Dovecot, kind string, store mail.St
 	p := &powerTrial{
 		TB: t, Tally: &rig.Tally{Experiment: fmt.Sprintf("power cut on %s, %s %s", kind, store, disposition)},
 		server: d, user: d.NewUser(t), disposition: disposition,
-		disk: newPowerDisk(t, kind), site: rig.New(t), away: t.TempDir(),
+		disk: newPowerDisk(t, kind), site: rig.New(t),
 		rnd: rand.New(rand.NewPCG(1, uint64(time.Now().UnixNano()))), messages: make(map[[sha256.Size]byte]int), usual: time.Second,
+		unsure: make(map[string]bool),
 	}
 	p.folder = filepath.Join(p.disk.dir, "in")
 	if err := os.Mkdir(p.folder, 0o750); err != nil {
@@ -171,8 +171,7 @@ func (p *powerTrial) cut() {
 	p.Faults++
 	for name, data := range rig.Files(p, p.folder) {
 		if _, ok := p.messages[sha256.Sum256(data)]; !ok {
-			p.strays++
-			p.Errorf("after cut %d, %s holds %d octets that are no message", p.Faults, name, len(data))
+			p.Fatalf("after cut %d, %s holds %d octets that are no message", p.Faults, name, len(data))
 		}
 	}
 }
@@ -207,16 +206,13 @@ func (p *powerTrial) recover() {
 // collect takes all messages out of the folder and counts them.
 func (p *powerTrial) collect() {
 	p.Helper()
-	for name, data := range rig.Files(p, p.folder) {
-		p.messages[sha256.Sum256(data)]++
-		if err := os.Remove(filepath.Join(p.folder, name)); err != nil {
-			p.Fatal(err)
-		}
+	if err := p.take(); err != nil {
+		p.Fatal(err)
 	}
-	p.disk.sync(p)
-	hidden, err := os.ReadDir(p.folder)
-	if err != nil || len(hidden) > 0 {
-		p.Errorf("after cut %d, left in the folder: %v, %v", p.Faults, hidden, err)
+	clear(p.unsure)
+	left, err := os.ReadDir(p.folder)
+	if err != nil || len(left) > 0 {
+		p.Errorf("after cut %d, left in the folder: %v, %v", p.Faults, left, err)
 	}
 }
 
@@ -229,14 +225,6 @@ func (p *powerTrial) verdict() {
 	}
 	p.Logf("%+v", *p.Tally)
 	p.Verdict(p)
-}
-
-// consumer is what it takes out of the folder while polls go on, if it is to.
-func (p *powerTrial) consumer() (stop func()) {
-	if !p.consuming {
-		return func() {}
-	}
-	return func() {}
 }
 
 // powerRow is an experiment of the tests below.
