@@ -54,25 +54,41 @@ func openDatabase(ctx context.Context, path string) (database, error) {
 	if wal, err := os.Stat(path + "-wal"); err == nil {
 		crashed = wal.Size() > 0
 	}
+	version, err := inspect(ctx, path, crashed, size <= alwaysChecked || crashed)
+	if err != nil {
+		return database{}, err
+	}
 	var db database
 	// FULL syncs the log at every commit: https://www.sqlite.org/pragma.html#pragma_synchronous
 	if db.writes, err = connect(path, 1, "_txlock=immediate", "_pragma=synchronous(FULL)", "_pragma=foreign_keys(1)"); err != nil {
 		return database{}, err
 	}
 	if db.reads, err = connect(path, readers, "_pragma=query_only(1)"); err != nil {
-		return database{}, errors.Join(err, db.close())
+		return database{}, errors.Join(err, db.writes.Close())
 	}
-	version, err := examine(ctx, db.writes, path)
-	if err == nil && (size <= alwaysChecked || crashed) {
-		err = check(ctx, db.writes, path)
-	}
-	if err == nil {
-		err = migrate(ctx, db.writes, path, version)
-	}
-	if err != nil {
+	if err = migrate(ctx, db.writes, path, version); err != nil {
 		return database{}, errors.Join(err, db.close())
 	}
 	return db, nil
+}
+
+// inspect returns the version of the schema of a file that can be used. A
+// connection that may write would move the log of a crash into the file when
+// it is closed, also into a damaged one.
+func inspect(ctx context.Context, path string, crashed, whole bool) (version int, err error) {
+	mode := "mode=rw"
+	if crashed {
+		mode = "mode=ro"
+	}
+	db, err := connect(path, 1, mode)
+	if err != nil {
+		return 0, err
+	}
+	version, err = examine(ctx, db, path)
+	if err == nil && whole {
+		err = check(ctx, db, path)
+	}
+	return version, errors.Join(err, db.Close())
 }
 
 // prepareFile makes the database file unless it is there, and makes its name
