@@ -137,9 +137,21 @@ func (s *Store) Sync(folder string, entries []mail.Entry) error {
 		return err
 	}
 	defer dir.Close()
+	return syncNames(dir)
+}
+
+// syncNames makes the names in an open folder durable. XFS reports that it did
+// also when an error has shut it down before, and the names are lost; nothing
+// on it can be opened then.
+func syncNames(dir *os.File) error {
 	if err := dir.Sync(); err != nil {
-		return failure(folder, err)
+		return failure(dir.Name(), err)
 	}
+	again, err := openDir(dir.Name())
+	if err != nil {
+		return err
+	}
+	again.Close()
 	return nil
 }
 
@@ -196,8 +208,8 @@ func publishIn(ctx context.Context, folder string, entries []mail.Entry) (publis
 			vanished = append(vanished, e)
 		}
 	}
-	if err := dir.Sync(); err != nil {
-		return published, vanished, failure(folder, err)
+	if err := syncNames(dir); err != nil {
+		return published, vanished, err
 	}
 	return append(published, renamed...), vanished, nil
 }

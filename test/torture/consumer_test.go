@@ -2,6 +2,7 @@ package torture
 
 import (
 	"crypto/sha256"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,13 +41,21 @@ func (p *powerTrial) take() error {
 		}
 		// A file that comes back, because the power was cut before its removal
 		// was durable, is the same delivery.
-		if !p.unsure[e.Name()] {
-			p.messages[sha256.Sum256(data)]++
+		if sum := sha256.Sum256(data); !p.unsure[e.Name()] {
+			if p.messages[sum]++; p.messages[sum] > 1 {
+				p.Errorf("after cut %d, %s comes again", p.Faults, e.Name())
+			}
 		}
 		p.unsure[e.Name()] = true
 		if err := dir.Sync(); err != nil {
 			return err
 		}
+		// XFS says so also when the disk is gone; it opens nothing then.
+		again, err := os.Open(p.folder)
+		if err != nil {
+			return err
+		}
+		again.Close()
 		delete(p.unsure, e.Name())
 	}
 	return nil
@@ -94,6 +103,32 @@ func TestThePowerIsCutWithAConsumer(t *testing.T) {
 			p.consuming = true
 			for began := time.Now(); ; {
 				p.atMoments(8)
+				if rig.Torture(t) > 0 {
+					p.atEach(syncCalls)
+				}
+				if t.Failed() || time.Since(began) >= rig.Torture(t) {
+					break
+				}
+			}
+			p.verdict()
+		})
+	}
+}
+
+// TestTheDiskOfTheFolderDies while a poll that has its state elsewhere goes
+// on: it must not take for durable what is not.
+func TestTheDiskOfTheFolderDies(t *testing.T) {
+	t.Parallel()
+	d := mailtest.StartDovecot(t)
+	for _, kind := range powerDiskKinds()[1:] { // those that can be shut down
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			p := newPowerTrial(t, d, kind, mail.IMAP, "DELETE")
+			p.configure(mail.IMAP, filepath.Join(p.site.Dir, "state"))
+			p.Experiment = fmt.Sprintf("the disk of the folder dies, %s", kind)
+			p.survives = true
+			for began := time.Now(); ; {
+				p.atEach("renameat2")
 				if rig.Torture(t) > 0 {
 					p.atEach(syncCalls)
 				}

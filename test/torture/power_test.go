@@ -36,6 +36,7 @@ type powerTrial struct {
 	messages  map[[sha256.Size]byte]int // that were delivered to the server, and how often they came out of the folder
 	usual     time.Duration             // how long a poll takes when nothing is wrong
 	consuming bool                      // files are taken while polls go on
+	survives  bool                      // a program lives on without its disk until it ends by itself
 	unsure    map[string]bool           // names of files that were taken when the power was cut
 }
 
@@ -53,13 +54,18 @@ func newPowerTrial(t testing.TB, d *mailtest.Dovecot, kind string, store mail.St
 		t.Fatal(err)
 	}
 	p.disk.sync(t)
+	p.configure(store, filepath.Join(p.disk.dir, "state"))
+	return p
+}
+
+func (p *powerTrial) configure(store mail.StoreType, state string) {
+	p.Helper()
 	p.site.Write(map[string]any{
-		"listen": "", "state_dir": filepath.Join(p.disk.dir, "state"), "log": map[string]any{"level": "error"},
-		"connections": []rig.Settings{rig.Connect(t, d, "power", p.user, store, mail.NoTLS).With(rig.Settings{
-			"folder": p.folder, "disposition": disposition, "max_messages": 0,
+		"listen": "", "state_dir": state, "log": map[string]any{"level": "error"},
+		"connections": []rig.Settings{rig.Connect(p, p.server, "power", p.user, store, mail.NoTLS).With(rig.Settings{
+			"folder": p.folder, "disposition": p.disposition, "max_messages": 0,
 		})},
 	})
-	return p
 }
 
 // deliver gives the server three new messages; one is large enough to be
@@ -110,7 +116,7 @@ func (q *powerPoll) kill() {
 }
 
 // cutAfter cuts the power some time after a poll was begun. One in three
-// programs lives on without its disk until it ends by itself.
+// programs survives it.
 func (p *powerTrial) cutAfter(moment time.Duration) {
 	p.Helper()
 	stop := p.consumer()
@@ -119,18 +125,7 @@ func (p *powerTrial) cutAfter(moment time.Duration) {
 	case <-time.After(moment):
 	case <-poll.done:
 	}
-	p.disk.cut(p, func() {
-		if p.disk.kind != "ext2" && p.rnd.IntN(3) == 0 {
-			select {
-			case <-poll.done:
-			case <-time.After(rig.Patience):
-				p.Error("a poll does not end when its disk is gone")
-			}
-		}
-		poll.kill()
-		stop()
-	})
-	p.cut()
+	p.cut(poll, stop, p.survives || p.rnd.IntN(3) == 0)
 }
 
 // The calls that make durable what is on the disk, or visible, and those that
@@ -159,15 +154,25 @@ func (p *powerTrial) cutAt(calls string, n int) bool {
 	for lines := bufio.NewScanner(made); seen < n && lines.Scan(); {
 		seen++
 	}
-	p.disk.cut(p, func() { poll.kill(); stop() })
-	p.cut()
+	p.cut(poll, stop, p.survives)
 	return seen == n
 }
 
-// cut looks at what is there after the power was cut: nothing partial, and no
-// message twice.
-func (p *powerTrial) cut() {
+// cut cuts the power during a poll, and looks at what is there then: nothing
+// partial.
+func (p *powerTrial) cut(poll *powerPoll, stop func(), survives bool) {
 	p.Helper()
+	p.disk.cut(p, func() {
+		if survives && p.disk.kind != "ext2" {
+			select {
+			case <-poll.done:
+			case <-time.After(rig.Patience):
+				p.Error("a poll does not end when its disk is gone")
+			}
+		}
+		poll.kill()
+		stop()
+	})
 	p.Faults++
 	for name, data := range rig.Files(p, p.folder) {
 		if _, ok := p.messages[sha256.Sum256(data)]; !ok {
