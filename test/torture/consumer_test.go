@@ -62,7 +62,7 @@ func (p *powerTrial) take() error {
 }
 
 // consumer takes files as soon as they appear, if it is to, until it is
-// stopped or the disk is gone.
+// stopped or the disk is gone. It outlives a poll that is killed.
 func (p *powerTrial) consumer() (stop func()) {
 	if !p.consuming {
 		return func() {}
@@ -73,12 +73,13 @@ func (p *powerTrial) consumer() (stop func()) {
 		look := time.NewTicker(time.Millisecond)
 		defer look.Stop()
 		for {
+			last := false
 			select {
 			case <-enough:
-				return
+				last = true
 			case <-look.C:
 			}
-			if p.take() != nil {
+			if p.take() != nil || last {
 				return // what it did not take is there when the power is back
 			}
 		}
@@ -102,7 +103,8 @@ func TestThePowerIsCutWithAConsumer(t *testing.T) {
 			p.Experiment += ", with a consumer"
 			p.consuming = true
 			for began := time.Now(); ; {
-				p.atMoments(8)
+				p.atEach("renameat2")
+				p.atMoments(4)
 				if rig.Torture(t) > 0 {
 					p.atEach(syncCalls)
 				}

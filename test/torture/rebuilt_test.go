@@ -2,6 +2,8 @@ package torture
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"mailpoller/internal/mail"
@@ -18,11 +20,22 @@ func TestAMailboxIsRebuilt(t *testing.T) {
 	messages := rig.Numbered(count + 1)
 	user := d.NewUser(t)
 	d.Deliver(t, user, messages[:count]...)
-	s := rig.New(t, rig.Connect(t, d, "kept", user, mail.IMAP, mail.NoTLS).With(rig.Settings{"disposition": "KEEP", "max_messages": 0}))
+	s := rig.New(t)
+	dir := smallDisk(t, "64m") // in memory: thousands of syncs take their time
+	folder := filepath.Join(dir, "kept")
+	if err := os.Mkdir(folder, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	s.Write(map[string]any{
+		"listen": "", "state_dir": filepath.Join(dir, "state"),
+		"connections": []rig.Settings{rig.Connect(t, d, "kept", user, mail.IMAP, mail.NoTLS).With(rig.Settings{
+			"folder": folder, "disposition": "KEEP", "max_messages": 0,
+		})},
+	})
 	if v := s.Poll("kept")[0]; v.Messages != count || v.State != "SUCCEEDED" {
 		t.Fatalf("%+v, %+v", v, v.Error)
 	}
-	before := rig.Files(t, s.Dir+"/kept")
+	before := rig.Files(t, folder)
 	tally := &rig.Tally{Experiment: "UIDVALIDITY changes"}
 	rebuilds := uint32(1)
 	if rig.Torture(t) > 0 {
@@ -42,7 +55,7 @@ func TestAMailboxIsRebuilt(t *testing.T) {
 			t.Errorf("rebuilt %d times, the next poll: %+v, %+v", rebuilt+1, v, v.Error)
 		}
 	}
-	after := rig.Files(t, s.Dir+"/kept")
+	after := rig.Files(t, folder)
 	for name, data := range before {
 		if !bytes.Equal(after[name], data) {
 			t.Errorf("%s was changed", name)
