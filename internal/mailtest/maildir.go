@@ -88,13 +88,52 @@ var maildirFlags = []struct {
 	flag   string
 }{{'D', `\Draft`}, {'F', `\Flagged`}, {'R', `\Answered`}, {'S', `\Seen`}, {'T', `\Deleted`}}
 
+// DeliverFiles puts files into the mailbox of the user, unread, by a second
+// name each (link(2)): for messages that are delivered many times, or are
+// large. Their lines end in CRLF, and Dovecot, another user, may read them.
+func (d *Dovecot) DeliverFiles(t testing.TB, user string, files ...string) {
+	t.Helper()
+	for _, file := range files {
+		info, err := os.Stat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Link(file, filepath.Join(d.dir, "mail", user, "new", d.nextNameOf(info.Size(), info.Size()))); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Count is how many messages the mailbox of the user holds, and how many of
+// them are unread.
+func (d *Dovecot) Count(t testing.TB, user string) (all, unread int) {
+	t.Helper()
+	for _, dir := range []string{"cur", "new"} {
+		files, err := os.ReadDir(filepath.Join(d.dir, "mail", user, dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			all++
+			if _, letters, _ := strings.Cut(file.Name(), ":2,"); !strings.Contains(letters, "S") {
+				unread++
+			}
+		}
+	}
+	return all, unread
+}
+
 // nextName names a message so that Dovecot, which sorts new files by the time
 // in their names, numbers messages in the order of their delivery. S and W are
 // the sizes on disk and on the wire, so that it need not read the files to
 // tell them.
 func (d *Dovecot) nextName(m []byte) string {
 	lf := bytes.Count(m, []byte("\n")) - bytes.Count(m, []byte("\r\n"))
-	return fmt.Sprintf("%d.M0P1.test,S=%d,W=%d", 1_000_000_000+d.delivered.Add(1), len(m), len(m)+lf)
+	return d.nextNameOf(int64(len(m)), int64(len(m)+lf))
+}
+
+func (d *Dovecot) nextNameOf(onDisk, onWire int64) string {
+	return fmt.Sprintf("%d.M0P1.test,S=%d,W=%d", 1_000_000_000+d.delivered.Add(1), onDisk, onWire)
 }
 
 func (d *Dovecot) deliver(t testing.TB, user, name string, m []byte) {
