@@ -7,6 +7,7 @@ SHELL       := bash
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 FUZZTIME ?= 30s
 TIMEOUT  ?= 10m
+BENCH    ?= # which benchmarks: see bench/main_test.go
 
 LINT := .cache/bin/golangci-lint
 # What make test gives the tests: see DOVECOT in internal/mailtest.
@@ -61,9 +62,10 @@ fuzz: ## Run each fuzz test for FUZZTIME
 	done
 
 .PHONY: bench
-bench: ## Measure the real binary against a real Dovecot, and print tables
+bench: ## Measure the real binary against a real Dovecot, beside its peers, and print tables
 	scripts/install-test-servers
-	$(SERVERS) go test -tags bench -count=1 -v -timeout 30m ./bench
+	scripts/install-bench-peers
+	$(SERVERS) go test -tags bench -count=1 -v -timeout 90m ./bench $(BENCH)
 
 .PHONY: vulncheck
 vulncheck: ## Look for known vulnerabilities (needs https://vuln.go.dev)
