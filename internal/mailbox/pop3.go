@@ -325,11 +325,10 @@ func (s *pop3Session) settle(ahead []mail.Ref, err error) error {
 		if s.done {
 			break
 		}
-		drop := func(m mail.Message) error {
-			if m.Err != nil {
-				return nil
+		drop := func(m mail.Message) (err error) {
+			if m.Body != nil {
+				_, err = m.Body.WriteTo(io.Discard)
 			}
-			_, err := m.Body.WriteTo(io.Discard)
 			return err
 		}
 		if failed := s.retrieve(ref, drop); failed != nil {

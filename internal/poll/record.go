@@ -1,0 +1,166 @@
+package poll
+
+import (
+	"context"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+
+	"go.uber.org/zap"
+
+	"mailpoller/internal/disposition"
+	"mailpoller/internal/mail"
+)
+
+// recording is a batch on its way to be saved and visible. It works beside the
+// session, on the folder and the journal alone.
+type recording struct {
+	entries   []mail.Entry
+	synced    bool         // durable under their temporary names
+	saved     bool         // journaled
+	published []mail.Entry // the part that is visible
+	vanished  []mail.Entry // the part whose folder was replaced
+	err       error
+	fault     any           // a panic, which goes on where the recording is waited for
+	done      chan struct{} // closed when it has ended
+}
+
+// record begins to make messages durable (6), to journal (7) and to publish
+// them (8), in this order. Once begun it is local work, and short: what arrived
+// whole is recorded also when the time of the attempt is up, or a batch that
+// takes longer would never be.
+func (p *pass) record(ctx context.Context, entries []mail.Entry) *recording {
+	if len(entries) == 0 {
+		return nil
+	}
+	r := &recording{entries: entries, done: make(chan struct{})}
+	go func() {
+		defer close(r.done)
+		defer func() {
+			if r.fault = recover(); r.fault != nil {
+				p.log.Error("panic while messages were recorded", zap.ByteString("stack", debug.Stack()))
+			}
+		}()
+		ctx := context.WithoutCancel(ctx)
+		if r.err = p.Folder.Sync(p.c.Folder, entries); r.err != nil {
+			return
+		}
+		r.synced = true
+		if r.err = p.Journal.Save(ctx, p.c.Name, p.box, entries); r.err != nil {
+			return
+		}
+		r.saved = true
+		r.published, r.vanished, r.err = p.Folder.Publish(ctx, entries)
+	}()
+	return r
+}
+
+// finish waits for a recording, unless it is nil, and returns the messages
+// that are saved and visible now. It is called once for each.
+func (p *pass) finish(ctx context.Context, r *recording) ([]mail.Ref, error) {
+	if r == nil {
+		return nil, nil
+	}
+	<-r.done
+	switch {
+	case r.fault != nil:
+		panic(r.fault)
+	case !r.synced:
+		return nil, p.discard(r.entries, r.err)
+	case !r.saved:
+		return nil, p.unrecorded(context.WithoutCancel(ctx), r.entries, r.err)
+	}
+	for _, e := range r.entries {
+		p.ledger.Saved.Add(e.Ref)
+		delete(p.faults, e.ID())
+	}
+	saved := make([]mail.Ref, 0, len(r.published))
+	for _, e := range r.published {
+		saved = append(saved, e.Ref)
+		p.count(e)
+	}
+	p.report()
+	if err := p.taken(ctx, r.vanished); err != nil {
+		return saved, err
+	}
+	if r.err == nil && len(r.vanished) > 0 {
+		r.err = mail.Errorf(mail.OpSave, mail.KindStorage, "folder %s was replaced while messages were put into it", p.c.Folder)
+	}
+	return saved, r.err
+}
+
+// recorded waits for a recording and puts the disposition in force for what it
+// saved.
+func (p *pass) recorded(hard context.Context, r *recording) error {
+	saved, err := p.finish(hard, r)
+	if err != nil {
+		return err
+	}
+	return p.dispose(hard, saved)
+}
+
+// count puts a message that is saved into the result.
+func (p *pass) count(e mail.Entry) {
+	if e.Temp == "" { // delivered before
+		if !p.c.Pull.Unread && p.c.Dispose != disposition.Delete {
+			p.standing++
+		}
+		return
+	}
+	path := filepath.Join(e.Dir, e.Name)
+	p.result.Messages++
+	p.result.Bytes += e.Octets
+	p.result.Files = append(p.result.Files, path)
+	if p.trace.Saved != nil {
+		p.trace.Saved(e.Ref, path, e.Octets)
+	}
+}
+
+// unrecorded removes the temporary files of entries that the journal failed
+// to record. Where it cannot be asked whether it failed, they stay: recorded
+// after all, they are published by the next poll; if not, the next start
+// removes them.
+func (p *pass) unrecorded(ctx context.Context, entries []mail.Entry, err error) error {
+	ledger, failed := p.Journal.Load(ctx, p.c.Name, p.box)
+	if failed != nil {
+		return err
+	}
+	recorded := make(map[string]bool)
+	for _, e := range ledger.Pending {
+		recorded[e.Temp] = true
+	}
+	return p.discard(slices.DeleteFunc(entries, func(e mail.Entry) bool { return recorded[e.Temp] }), err)
+}
+
+// discard removes temporary files that the journal knows nothing of, and
+// returns the error that made it so.
+func (p *pass) discard(entries []mail.Entry, err error) error {
+	for _, e := range entries {
+		if e.Temp == "" {
+			continue
+		}
+		if failed := p.Folder.Discard(e); failed != nil {
+			p.log.Warn("temporary file stays behind until the next start", zap.String("file", filepath.Join(e.Dir, e.Temp)), zap.Error(failed))
+		}
+	}
+	return err
+}
+
+// publish makes recorded entries visible and forgets those whose file went
+// with its folder before it could be: they will be taken again.
+func (p *pass) publish(ctx context.Context, entries []mail.Entry) ([]mail.Entry, error) {
+	published, vanished, err := p.Folder.Publish(ctx, entries)
+	if err := p.taken(ctx, vanished); err != nil {
+		return published, err
+	}
+	return published, err
+}
+
+// taken forgets entries that went with their folder.
+func (p *pass) taken(ctx context.Context, vanished []mail.Entry) error {
+	if len(vanished) == 0 {
+		return nil
+	}
+	p.log.Warn("folder was replaced before messages in it became visible; they are taken again", zap.Int("messages", len(vanished)))
+	return p.forget(ctx, vanished)
+}
