@@ -7,6 +7,7 @@ SHELL       := bash
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 FUZZTIME ?= 30s
 TIMEOUT  ?= 10m
+TORTURE  ?= 1m
 BENCH    ?= # which benchmarks: see bench/main_test.go
 
 LINT := .cache/bin/golangci-lint
@@ -38,6 +39,16 @@ race: ## Run the tests that need no server, under the race detector
 e2e: ## Run the real binary against real servers
 	scripts/install-test-servers
 	$(SERVERS) go test -count=1 -timeout $(TIMEOUT) ./test/e2e/...
+
+.PHONY: torture
+torture: ## Inject faults for hours: TORTURE is how long each row of each experiment goes on
+	scripts/install-test-servers
+	$(SERVERS) POLLER_TORTURE=$(TORTURE) go test -count=1 -parallel 4 -timeout 12h ./test/torture
+
+.PHONY: mutants
+mutants: ## Break the order of sync, journal and disposal on purpose, and see that tests notice
+	scripts/install-test-servers
+	$(SERVERS) scripts/check-mutants
 
 .PHONY: lint
 lint: $(LINT) ## Check format, vet, layers and more (.golangci.yml)
