@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"mailpoller/internal/admin"
 	"mailpoller/internal/app"
@@ -22,43 +24,86 @@ func newPoll(c *cli) *cobra.Command {
 		Short: "Poll connections now",
 		Long: `Poll runs one job of each named connection in the foreground: through the
 daemon where one is running, so that no mailbox is polled by two at once, else by
-itself. The exit code is 1 when one of them failed.
+itself. Several are polled at the same time. The exit code is 1 when one of them
+failed.
 
 With --dry-run it says what would be saved, under which name, and what would be
 done on the server, and does none of it.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: action(func(cmd *cobra.Command, names []string) error {
 			return c.connected(cmd.Context(), func(ctx context.Context, d admin.Daemon) error {
-				failed := false
-				for _, name := range names {
-					bar := newProgress(c, asJSON)
-					result, err := d.Poll(mail.WithTrace(ctx, bar.trace()), name, dryRun)
-					bar.clear()
-					if err != nil {
-						return err
-					}
-					failed = failed || result.State == mail.Failed
-					if asJSON {
-						if err := json.NewEncoder(c.stdout).Encode(admin.View(result)); err != nil {
-							return err
-						}
-						continue
-					}
-					c.printResult(result, dryRun)
-					if dryRun && result.Messages > 0 {
-						fmt.Fprintln(c.stdout, "  nothing was done; a poll would then put their disposition in force on the server")
-					}
-				}
-				if failed {
-					return errQuiet
-				}
-				return nil
+				return c.poll(ctx, d, names, dryRun, asJSON)
 			})
 		}),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a connection")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be done")
 	return cmd
+}
+
+// atOnce is how many connections a command polls at the same time.
+const atOnce = 8
+
+// poll polls connections and prints what each came to, in the order of their
+// names.
+func (c *cli) poll(ctx context.Context, d admin.Daemon, names []string, dryRun, asJSON bool) error {
+	seen := make(map[string]bool)
+	names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { // each once
+		again := seen[name]
+		seen[name] = true
+		return again
+	})
+	type polled struct {
+		result mail.Result
+		err    error
+	}
+	results := make([]chan polled, len(names))
+	for i := range results {
+		results[i] = make(chan polled, 1)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var group errgroup.Group
+	group.SetLimit(atOnce)
+	started := make(chan struct{})
+	go func() {
+		defer close(started)
+		for i, name := range names {
+			group.Go(func() error {
+				bar := newProgress(c, asJSON || len(names) > 1)
+				result, err := d.Poll(mail.WithTrace(ctx, bar.trace()), name, dryRun)
+				bar.clear()
+				results[i] <- polled{result, err}
+				return nil
+			})
+		}
+	}()
+	defer func() {
+		cancel()
+		<-started
+		_ = group.Wait() // its functions return no errors
+	}()
+	failed := false
+	for _, result := range results {
+		p := <-result
+		if p.err != nil {
+			return p.err
+		}
+		failed = failed || p.result.State == mail.Failed
+		if asJSON {
+			if err := json.NewEncoder(c.stdout).Encode(admin.View(p.result)); err != nil {
+				return err
+			}
+			continue
+		}
+		c.printResult(p.result, dryRun)
+		if dryRun && p.result.Messages > 0 {
+			fmt.Fprintln(c.stdout, "  nothing was done; a poll would then put their disposition in force on the server")
+		}
+	}
+	if failed {
+		return errQuiet
+	}
+	return nil
 }
 
 // connected calls do with the daemon, or with what stands in for it.

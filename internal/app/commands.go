@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"go.uber.org/zap"
 
@@ -160,11 +161,15 @@ func Connect(ctx context.Context, c *config.Config, build Build, log *zap.Logger
 	if err != nil {
 		return nil, nil, err
 	}
-	return &alone{a}, a.Close, nil
+	return &alone{App: a, slots: make(chan struct{}, min(c.Limits.Polls, c.Limits.PollsPerHost))}, a.Close, nil
 }
 
 // alone is an App whose schedule does not run.
-type alone struct{ *App }
+type alone struct {
+	*App
+	slots chan struct{} // one for each poll in progress, whatever its host
+	busy  sync.Map      // names of connections that are being polled
+}
 
 // Poll implements admin.Connections.
 func (a *alone) Poll(ctx context.Context, name string, dryRun bool) (mail.Result, error) {
@@ -178,5 +183,11 @@ func (a *alone) Poll(ctx context.Context, name string, dryRun bool) (mail.Result
 	case !c.Enabled:
 		return mail.Result{}, fmt.Errorf("%s: %w", name, admin.ErrDisabled)
 	}
+	if _, busy := a.busy.LoadOrStore(name, true); busy {
+		return mail.Result{}, fmt.Errorf("%s: %w", name, admin.ErrBusy)
+	}
+	defer a.busy.Delete(name)
+	a.slots <- struct{}{}
+	defer func() { <-a.slots }()
 	return a.run(ctx, c), nil
 }

@@ -22,8 +22,8 @@ type loader struct {
 	roots            map[string]roots
 }
 
-// roots are certificates that are trusted, and a digest of the files that add
-// them to the system's.
+// roots are certificates that are trusted beside the system's, and a digest of
+// the files that they are from.
 type roots struct {
 	pool   *x509.CertPool
 	digest string
@@ -224,8 +224,8 @@ func (l *loader) refuse(n node, name, accepts string, secret bool, err error) {
 	}
 }
 
-// trusted are the system's roots and those of the files: for any number of
-// connections read once. No files are the system's, as the zero value.
+// trusted are the roots in the files: for any number of connections read once.
+// No files are the zero value.
 func (l *loader) trusted(files ...string) (roots, error) {
 	id := strings.Join(files, "\x00")
 	if r, ok := l.roots[id]; ok || len(files) == 0 {

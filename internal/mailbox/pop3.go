@@ -263,8 +263,9 @@ func (s *pop3Session) Box() (mail.Box, int) { return mail.Box{Account: s.c.Accou
 // read to its end when a poll stops in the middle, and for the commands to fit
 // into the server's buffers while it writes.
 const (
-	pipelined       = 64
-	pipelinedOctets = 512 << 10
+	pipelined          = 64
+	pipelinedOctets    = 512 << 10
+	pipelinedDeletions = 512
 )
 
 // Fetch implements poll.Session. Where the server has PIPELINING (RFC 2449,
@@ -408,7 +409,7 @@ func (s *pop3Session) Commit(ctx context.Context) (warning string, err error) {
 	s.done = true
 	window := 1
 	if _, ahead := s.caps["PIPELINING"]; ahead {
-		window = pipelined
+		window = pipelinedDeletions
 	}
 	for chunk := range slices.Chunk(s.applied, window) {
 		var commands []byte

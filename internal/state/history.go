@@ -33,7 +33,9 @@ type storedJob struct {
 type storedError struct{ Op, Kind, Message, Hint string }
 
 // RecordJob puts a job that has ended into the history. Of its files and
-// warnings the first thousand are kept.
+// warnings the first thousand are kept. Unlike all else here, what was recorded
+// last may be gone after a power failure: nothing hangs on it, and a poll does
+// not wait for the disk once more.
 func (s *Store) RecordJob(ctx context.Context, r mail.Result) error {
 	job := storedJob{Result: r}
 	job.Started = r.Started.UTC()
@@ -47,14 +49,14 @@ func (s *Store) RecordJob(ctx context.Context, r mail.Result) error {
 	if err != nil {
 		return s.named(ctx, what, err)
 	}
-	return s.write(ctx, what, func(tx *sql.Tx) error {
+	return s.named(ctx, what, s.transact(ctx, s.db.history, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO job (connection, state, started, result) VALUES ($1, $2, $3, $4)`,
 			r.Connection, string(r.State), r.Started.Unix(), string(result))
 		if err != nil {
 			return err
 		}
 		return prune(ctx, tx, r.Connection)
-	})
+	}))
 }
 
 // prune holds the history within its bounds, now that connection has one job

@@ -231,10 +231,21 @@ func (s *Store) Save(ctx context.Context, connection string, box mail.Box, entri
 		if err != nil {
 			return err
 		}
+		replace, err := tx.PrepareContext(ctx, `DELETE FROM message`+oneMessage+` RETURNING temp = '' AND digest = $4`)
+		if err != nil {
+			return err
+		}
+		defer replace.Close()
+		insert, err := tx.PrepareContext(ctx, `INSERT INTO message (box, uid, uidl, size, octets, digest, dir, inode, temp, name, pending, seen)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1, 0)`)
+		if err != nil {
+			return err
+		}
+		defer insert.Close()
 		refs := make([]mail.Ref, len(entries))
 		for i, e := range entries {
 			refs[i] = e.Ref
-			if err := r.save(ctx, tx, connection, e); err != nil {
+			if err := r.save(ctx, tx, replace, insert, connection, e); err != nil {
 				return fmt.Errorf("message %s: %w", e.ID(), err)
 			}
 		}
@@ -248,10 +259,9 @@ func (s *Store) Save(ctx context.Context, connection string, box mail.Box, entri
 	})
 }
 
-func (r *record) save(ctx context.Context, tx *sql.Tx, connection string, e mail.Entry) error {
+func (r *record) save(ctx context.Context, tx *sql.Tx, replace, insert *sql.Stmt, connection string, e mail.Entry) error {
 	var again bool // recorded before as what it is now: a message that was recognised
-	err := tx.QueryRowContext(ctx, `DELETE FROM message`+oneMessage+` RETURNING temp = '' AND digest = $4`,
-		r.id, e.UID, e.UIDL, e.Digest[:]).Scan(&again)
+	err := replace.QueryRowContext(ctx, r.id, e.UID, e.UIDL, e.Digest[:]).Scan(&again)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}
@@ -264,8 +274,7 @@ func (r *record) save(ctx context.Context, tx *sql.Tx, connection string, e mail
 		r.saved.Add(e.UID, e.UID)
 		r.seen.Remove(e.UID)
 	}
-	_, err = tx.ExecContext(ctx, `INSERT INTO message (box, uid, uidl, size, octets, digest, dir, inode, temp, name, pending, seen)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1, 0)`,
+	_, err = insert.ExecContext(ctx,
 		r.id, e.UID, e.UIDL, e.Size, e.Octets, e.Digest[:], e.Dir, int64(e.Inode), e.Temp, e.Name) //nolint:gosec // G115: the same bits; see entries
 	return err
 }

@@ -39,8 +39,9 @@ const (
 // replaced here: that would deliver messages twice without anybody knowing.
 var errDamaged = errors.New("state database is damaged")
 
-// database is the file, opened for one writer and some readers.
-type database struct{ writes, reads *sql.DB }
+// database is the file, opened for one writer and some readers, and apart from
+// them for what need not survive a power failure.
+type database struct{ writes, reads, history *sql.DB }
 
 // openDatabase opens the file, made if there is none, in the newest schema. A
 // file that cannot be used is left as it is.
@@ -62,6 +63,10 @@ func openDatabase(ctx context.Context, path string) (database, error) {
 	// FULL syncs the log at every commit: https://www.sqlite.org/pragma.html#pragma_synchronous
 	if db.writes, err = connect(path, 1, "_txlock=immediate", "_pragma=synchronous(FULL)", "_pragma=foreign_keys(1)"); err != nil {
 		return database{}, err
+	}
+	// NORMAL leaves the last commits to the next sync of the log.
+	if db.history, err = connect(path, 1, "_txlock=immediate", "_pragma=synchronous(NORMAL)"); err != nil {
+		return database{}, errors.Join(err, db.writes.Close())
 	}
 	if db.reads, err = connect(path, readers, "_pragma=query_only(1)"); err != nil {
 		return database{}, errors.Join(err, db.writes.Close())
@@ -113,7 +118,10 @@ func prepareFile(path string) (size int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	return info.Size(), errors.Join(file.Sync(), syncDir(filepath.Dir(path)))
+	if info.Size() > 0 { // its name was made durable before anything was written
+		return info.Size(), nil
+	}
+	return 0, errors.Join(file.Sync(), syncDir(filepath.Dir(path)))
 }
 
 func connect(path string, connections int, parameters ...string) (*sql.DB, error) {
@@ -131,7 +139,15 @@ func connect(path string, connections int, parameters ...string) (*sql.DB, error
 	return db, nil
 }
 
-func (db database) close() error { return errors.Join(db.reads.Close(), db.writes.Close()) }
+func (db database) close() error {
+	var errs []error
+	for _, d := range []*sql.DB{db.reads, db.history, db.writes} {
+		if d != nil {
+			errs = append(errs, d.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
 
 // examine returns the version of the schema, or says why the file is not for
 // this program. It only reads.

@@ -20,7 +20,7 @@ import (
 // A Policy is never changed once a configuration holds it and may be used by
 // many goroutines.
 type Policy struct {
-	Roots         *x509.CertPool // nil means the system's
+	Roots         *x509.CertPool // trusted beside the system's; nil for none
 	MatchHostname bool           // the certificate must be valid for the host
 	Versions      []uint16       // those that are accepted, and no other; nil means TLS 1.2 and 1.3
 	Suites        []uint16       // those that are accepted, and no other; nil means Go's choice
@@ -54,7 +54,6 @@ func (p Policy) Configs(peer Peer) []*tls.Config {
 			MaxVersion:         run.high,
 			CipherSuites:       p.Suites, // of TLS 1.2 and below; those of 1.3 are checked
 			ServerName:         peer.Host,
-			RootCAs:            p.Roots,
 			ClientSessionCache: peer.Sessions,
 			// Presented whatever issuers the server names: if it does not take
 			// it, it says so, and an operator can act on that.
@@ -165,13 +164,9 @@ func (e *SuiteError) Error() string {
 		tls.VersionName(e.Version), tls.CipherSuiteName(e.Suite))
 }
 
-// Roots is the system's roots with the certificates of the given PEM files
-// added. An error names the file.
+// Roots holds the certificates of the given PEM files. An error names the file.
 func Roots(files ...string) (*x509.CertPool, error) {
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		return nil, fmt.Errorf("read the system's roots: %w", err)
-	}
+	pool := x509.NewCertPool()
 	for _, file := range files {
 		pem, err := os.ReadFile(file)
 		if err != nil {

@@ -269,7 +269,12 @@ func TestRootsAreAddedFromFiles(t *testing.T) {
 	if _, err := Roots(filepath.Join(dir, "missing")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a missing file: %v", err)
 	}
-	if pool, err := Roots(); err != nil || pool == nil {
-		t.Errorf("the system's roots: %v", err)
+	ca := newAuthority(t)
+	full := filepath.Join(dir, "ca.pem")
+	if err := os.WriteFile(full, encode(t, "CERTIFICATE", ca.cert.Raw, nil), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if pool, err := Roots(full); err != nil || !pool.Equal(ca.pool()) {
+		t.Errorf("a file with one: %v", err)
 	}
 }

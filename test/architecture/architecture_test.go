@@ -53,7 +53,7 @@ var homes = []struct {
 	{"golang.org/x/net/netutil", []string{"internal/admin"}},
 	{"golang.org/x/net/proxy", []string{"internal/mailbox"}},
 	{"golang.org/x/oauth2", []string{"internal/auth"}},
-	{"golang.org/x/sync", []string{"internal/folder"}},
+	{"golang.org/x/sync", []string{"internal/folder", "cmd/poller"}},
 	{"golang.org/x/sys", []string{"internal/folder", "internal/state", "internal/app"}},
 	{"golang.org/x/term", []string{"cmd/poller"}},
 	{"modernc.org/sqlite", []string{"internal/state"}},
