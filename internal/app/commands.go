@@ -187,7 +187,11 @@ func (a *alone) Poll(ctx context.Context, name string, dryRun bool) (mail.Result
 		return mail.Result{}, fmt.Errorf("%s: %w", name, admin.ErrBusy)
 	}
 	defer a.busy.Delete(name)
-	a.slots <- struct{}{}
-	defer func() { <-a.slots }()
+	select {
+	case a.slots <- struct{}{}:
+		defer func() { <-a.slots }()
+	case <-ctx.Done():
+		return mail.Result{}, context.Cause(ctx)
+	}
 	return a.run(ctx, c), nil
 }
