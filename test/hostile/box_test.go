@@ -1,0 +1,346 @@
+package hostile
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"mailpoller/internal/mail"
+	"mailpoller/internal/mailtest"
+)
+
+// box is a mailbox and a server for it, over IMAP or POP3, that works but for
+// what odd does.
+type box struct {
+	store mail.StoreType
+	caps  string // what the IMAP server has beside IMAP4rev1
+
+	mu       sync.Mutex
+	validity uint32
+	messages []*message
+	touched  []string // messages that the client marked or removed
+	odd      odd      // nil once the server is mended
+}
+
+// message is one message of a box.
+type message struct {
+	uid           uint32
+	uidl          string
+	body          string
+	seen, deleted bool
+}
+
+// odd is what is wrong with a server. It answers a line of the client in its
+// own way, or reports false and leaves it to the server. The line of the
+// greeting is empty.
+type odd func(b *box, c *mailtest.Conn, line string) bool
+
+// on answers every line that matches a pattern with a reply, and then does
+// what is to be done.
+func on(pattern, reply string, then ...func(*mailtest.Conn)) odd {
+	re := regexp.MustCompile("(?i)" + pattern)
+	return func(_ *box, c *mailtest.Conn, line string) bool {
+		if !re.MatchString(line) {
+			return false
+		}
+		c.Send(reply)
+		for _, do := range then {
+			do(c)
+		}
+		return true
+	}
+}
+
+// all is odd in several ways; the first that knows an answer gives it.
+func all(odds ...odd) odd {
+	return func(b *box, c *mailtest.Conn, line string) bool {
+		return slices.ContainsFunc(odds, func(o odd) bool { return o(b, c, line) })
+	}
+}
+
+// before does something to the mailbox ahead of the answer to a line that
+// matches a pattern, the first time.
+func before(pattern string, do func(b *box)) odd {
+	re := regexp.MustCompile("(?i)" + pattern)
+	var once sync.Once
+	return func(b *box, _ *mailtest.Conn, line string) bool {
+		if re.MatchString(line) {
+			once.Do(func() {
+				b.mu.Lock()
+				defer b.mu.Unlock()
+				do(b)
+			})
+		}
+		return false
+	}
+}
+
+func stall(c *mailtest.Conn) { c.Stall() }
+func cut(c *mailtest.Conn)   { c.Cut() }
+
+// flood sends a chunk until the client has had enough.
+func flood(chunk string) func(*mailtest.Conn) {
+	big := []byte(strings.Repeat(chunk, 1+64<<10/len(chunk)))
+	return func(c *mailtest.Conn) { c.Flood(big) }
+}
+
+// newBox is a mailbox with these messages.
+func newBox(store mail.StoreType, bodies ...string) *box {
+	b := &box{store: store, caps: "UIDPLUS", validity: 7}
+	for _, body := range bodies {
+		b.add(body)
+	}
+	return b
+}
+
+func (b *box) add(body string) {
+	uid := uint32(1)
+	for _, m := range b.messages {
+		uid = max(uid, m.uid+1)
+	}
+	b.messages = append(b.messages, &message{uid: uid, uidl: fmt.Sprintf("id%d", uid), body: body})
+}
+
+// remove is what another client does.
+func (b *box) remove(uid uint32) {
+	b.messages = slices.DeleteFunc(b.messages, func(m *message) bool { return m.uid == uid })
+}
+
+// mend makes the server a good one.
+func (b *box) mend() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.odd = nil
+}
+
+// bodies are the messages that the server holds, and those that the client
+// marked or removed.
+func (b *box) bodies() (held, touched []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, m := range b.messages {
+		held = append(held, m.body)
+	}
+	return held, slices.Clone(b.touched)
+}
+
+func (b *box) isOdd(c *mailtest.Conn, line string) bool {
+	b.mu.Lock()
+	o := b.odd
+	b.mu.Unlock()
+	return o != nil && o(b, c, line)
+}
+
+// serve is the script of the server.
+func (b *box) serve(c *mailtest.Conn) {
+	if b.store == mail.POP3 {
+		b.pop3(c)
+	} else {
+		b.imap(c)
+	}
+}
+
+var uidSet = regexp.MustCompile(`UID(?: FETCH| STORE| EXPUNGE)? ([0-9:,]+)`)
+
+// within reports whether a UID is in the set that a command names; in any case
+// where it names none.
+func within(line string, uid uint32) bool {
+	m := uidSet.FindStringSubmatch(line)
+	if m == nil {
+		return true
+	}
+	for _, r := range strings.Split(m[1], ",") {
+		lo, hi, isRange := strings.Cut(r, ":")
+		if !isRange {
+			hi = lo
+		}
+		from, _ := strconv.ParseUint(lo, 10, 32)
+		to, _ := strconv.ParseUint(hi, 10, 32)
+		if uint64(uid) >= from && uint64(uid) <= to {
+			return true
+		}
+	}
+	return false
+}
+
+// imap speaks as much IMAP as the client does.
+func (b *box) imap(c *mailtest.Conn) {
+	caps := "[CAPABILITY IMAP4rev1 " + b.caps + "]"
+	if !b.isOdd(c, "") {
+		c.Send("* OK " + caps + " ready\r\n")
+	}
+	for {
+		line := c.Line()
+		if b.isOdd(c, line) {
+			continue
+		}
+		_, command, _ := strings.Cut(line, " ")
+		reply, ok := "", "{tag} OK done\r\n"
+		switch word, _, _ := strings.Cut(command, " "); {
+		case word == "LOGIN":
+			ok = "{tag} OK " + caps + " in\r\n"
+		case word == "SELECT", word == "EXAMINE":
+			reply = b.selected()
+		case word == "LOGOUT":
+			c.Send("* BYE\r\n" + ok)
+			return
+		case strings.HasPrefix(command, "UID SEARCH"):
+			reply = b.search(command)
+		case strings.HasPrefix(command, "UID FETCH"):
+			reply = b.fetch(command)
+		case strings.HasPrefix(command, "UID STORE"):
+			b.flag(command)
+		case strings.HasPrefix(command, "UID EXPUNGE"), word == "EXPUNGE":
+			reply = b.expunge(command)
+		case word == "STATUS":
+			b.mu.Lock()
+			reply = fmt.Sprintf("* STATUS INBOX (UIDVALIDITY %d)\r\n", b.validity)
+			b.mu.Unlock()
+		}
+		c.Send(reply)
+		c.Send(ok)
+	}
+}
+
+func (b *box) selected() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return fmt.Sprintf("* %d EXISTS\r\n* OK [UIDVALIDITY %d] ok\r\n", len(b.messages), b.validity)
+}
+
+func (b *box) search(command string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	reply := "* SEARCH"
+	for _, m := range b.messages {
+		switch {
+		case !within(command, m.uid), m.seen && strings.Contains(command, "UNSEEN"),
+			m.deleted && strings.Contains(command, "UNDELETED"),
+			!m.deleted && strings.Contains(command, " DELETED"):
+			continue
+		}
+		reply += fmt.Sprintf(" %d", m.uid)
+	}
+	return reply + "\r\n"
+}
+
+func (b *box) fetch(command string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	reply := ""
+	for i, m := range b.messages {
+		if !within(command, m.uid) {
+			continue
+		}
+		reply += fmt.Sprintf("* %d FETCH (UID %d RFC822.SIZE %d", i+1, m.uid, len(m.body))
+		if strings.Contains(command, "BODY") {
+			reply += fmt.Sprintf(" BODY[] {%d}\r\n%s", len(m.body), m.body)
+		}
+		reply += ")\r\n"
+	}
+	return reply
+}
+
+func (b *box) flag(command string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, m := range b.messages {
+		if within(command, m.uid) {
+			m.seen = m.seen || strings.Contains(command, `\Seen`)
+			m.deleted = m.deleted || strings.Contains(command, `\Deleted`)
+			b.touched = append(b.touched, m.body)
+		}
+	}
+}
+
+func (b *box) expunge(command string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	reply := ""
+	b.messages = slices.DeleteFunc(b.messages, func(m *message) bool {
+		gone := m.deleted && within(command, m.uid)
+		if gone {
+			reply += "* 1 EXPUNGE\r\n"
+		}
+		return gone
+	})
+	return reply
+}
+
+// pop3 speaks as much POP3 as the client does. The mailbox is as it was when
+// the client came, until QUIT.
+func (b *box) pop3(c *mailtest.Conn) {
+	if !b.isOdd(c, "") {
+		c.Send("+OK ready\r\n")
+	}
+	b.mu.Lock()
+	held := slices.Clone(b.messages)
+	b.mu.Unlock()
+	deleted := make(map[*message]bool)
+	for {
+		line := c.Line()
+		if b.isOdd(c, line) {
+			continue
+		}
+		word, arg, single := strings.Cut(line, " ")
+		num, _ := strconv.Atoi(strings.Fields(arg + " 0")[0])
+		var one *message
+		if num >= 1 && num <= len(held) {
+			one = held[num-1]
+		}
+		switch {
+		case word == "CAPA":
+			c.Send("-ERR unknown\r\n")
+		case word == "STAT":
+			c.Send(fmt.Sprintf("+OK %d 0\r\n", len(held)))
+		case word == "UIDL" && single:
+			c.Send(fmt.Sprintf("+OK %d %s\r\n", num, one.uidl))
+		case word == "LIST" && single:
+			c.Send(fmt.Sprintf("+OK %d %d\r\n", num, len(one.body)))
+		case word == "UIDL", word == "LIST":
+			c.Send("+OK\r\n" + listing(word, held) + ".\r\n")
+		case word == "RETR", word == "TOP":
+			c.Send("+OK\r\n" + stuffed(one.body) + ".\r\n")
+		case word == "DELE":
+			deleted[one] = true
+			c.Send("+OK\r\n")
+		case word == "QUIT":
+			b.removed(deleted)
+			c.Send("+OK\r\n")
+			return
+		default:
+			c.Send("+OK\r\n")
+		}
+	}
+}
+
+func listing(word string, messages []*message) string {
+	text := ""
+	for i, m := range messages {
+		if word == "UIDL" {
+			text += fmt.Sprintf("%d %s\r\n", i+1, m.uidl)
+		} else {
+			text += fmt.Sprintf("%d %d\r\n", i+1, len(m.body))
+		}
+	}
+	return text
+}
+
+// stuffed is a message as POP3 transmits it.
+func stuffed(body string) string {
+	body = strings.ReplaceAll("\r\n"+body, "\r\n.", "\r\n..")
+	return strings.TrimPrefix(body, "\r\n")
+}
+
+// removed removes what a session that came to its end had marked.
+func (b *box) removed(deleted map[*message]bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for m := range deleted {
+		b.touched = append(b.touched, m.body)
+	}
+	b.messages = slices.DeleteFunc(b.messages, func(m *message) bool { return deleted[m] })
+}
