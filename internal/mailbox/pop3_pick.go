@@ -99,7 +99,7 @@ func (s *pop3Session) list() error {
 	}
 	ids := make([]string, s.count)
 	err := s.listing("UIDL", func(num int, value string) error {
-		ids[num-1] = idOf(value)
+		ids[num-1] = s.idOf(value)
 		return nil
 	})
 	if isRefusal(err) {
@@ -141,7 +141,7 @@ func (s *pop3Session) listing(command string, each func(num int, value string) e
 // uidl asks for the unique-id of one message.
 func (s *pop3Session) uidl(num int) (string, error) {
 	value, err := s.one("UIDL", num)
-	return idOf(value), err
+	return s.idOf(value), err
 }
 
 // one runs UIDL or LIST for one message.
@@ -161,9 +161,14 @@ func (s *pop3Session) one(command string, num int) (string, error) {
 // are replaced by a digest.
 const maxID = 200
 
+// shortestSecret is the length, in octets, from which a secret is not part of a
+// unique-id by chance.
+const shortestSecret = 8
+
 // idOf is the id of a message with this unique-id: the same, with octets that
-// RFC 1939 does not allow in it spelled out.
-func idOf(uidl string) string {
+// RFC 1939 does not allow in it spelled out. Ids are shown and recorded, so one
+// that holds the secret, which only a hostile server makes, is replaced too.
+func (w *wire) idOf(uidl string) string {
 	var b strings.Builder
 	for i := range len(uidl) {
 		if c := uidl[i]; c > ' ' && c <= '~' {
@@ -172,7 +177,8 @@ func idOf(uidl string) string {
 			fmt.Fprintf(&b, "%%%02X", c)
 		}
 	}
-	if b.Len() > maxID {
+	secret := slices.ContainsFunc(w.secrets, func(s string) bool { return len(s) >= shortestSecret && strings.Contains(uidl, s) })
+	if b.Len() > maxID || secret {
 		return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(uidl)))
 	}
 	return b.String()

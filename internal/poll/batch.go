@@ -196,6 +196,13 @@ func (p *pass) fetch(ctx, hard context.Context, refs []mail.Ref) ([]mail.Entry, 
 	left := slices.Clone(refs)
 	err := p.session.Fetch(hard, refs, func(m mail.Message) error {
 		left = slices.DeleteFunc(left, func(r mail.Ref) bool { return r.ID() == m.ID() })
+		if at := slices.IndexFunc(entries, func(e mail.Entry) bool { return e.ID() == m.ID() }); at >= 0 { // taken back
+			taken := entries[at]
+			entries = slices.Delete(entries, at, at+1)
+			if failed = p.discard([]mail.Entry{taken}, nil); failed != nil {
+				return failed
+			}
+		}
 		if m.Err != nil {
 			p.fail(m.Ref, m.Err)
 		} else {

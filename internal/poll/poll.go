@@ -31,8 +31,9 @@ type Session interface {
 	Box() (box mail.Box, messages int)
 	// Pick chooses messages, in the order of the query's Pull.
 	Pick(ctx context.Context, q mail.Query) ([]mail.Ref, error)
-	// Fetch calls each exactly once for every message, as they come, until
-	// each fails. It changes nothing on an IMAP server. When each fails after
+	// Fetch calls each for every message, as they come, until each fails. For
+	// a message that the server takes back it calls each again: what it says
+	// last counts. It changes nothing on an IMAP server. When each fails after
 	// it has taken the whole of its message, the session can go on.
 	Fetch(ctx context.Context, refs []mail.Ref, each func(mail.Message) error) error
 	// Apply notes that the disposition is to be put in force for messages.

@@ -1,0 +1,214 @@
+package mailbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/emersion/go-imap/v2"
+	"github.com/emersion/go-imap/v2/imapclient"
+
+	"mailpoller/internal/mail"
+)
+
+// Fetch implements poll.Session. All messages are asked for with one command.
+// Those that do not come with it are asked for again, one by one, so that each
+// has a verdict of its own; and all of them, where the server ends it with NO:
+// which of them it gave up at, it does not say.
+func (s *imapSession) Fetch(ctx context.Context, refs []mail.Ref, each func(mail.Message) error) error {
+	defer s.conn.begin(ctx, replyBudget)()
+	if len(refs) > 1 {
+		f, err := s.fetch(refs, each)
+		switch {
+		case err != nil:
+			return err
+		case f.result == nil:
+			refs = f.left
+		}
+	}
+	for _, ref := range refs {
+		f, err := s.fetch([]mail.Ref{ref}, each)
+		if err == nil && len(f.left) > 0 {
+			if f.result == nil {
+				f.result = errNotThere
+			}
+			err = each(mail.Message{Ref: ref, Err: s.fail(mail.OpFetch, f.result)})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// errNotThere is a FETCH that the server says went well, without the message.
+var errNotThere = errors.New("server answers OK without the message: it may be gone")
+
+// fetching is a FETCH in progress.
+type fetching struct {
+	s      *imapSession
+	cmd    *imapclient.FetchCommand
+	left   []mail.Ref                   // what did not come yet
+	data   *imapclient.FetchMessageData // the response at hand; nil when the command has ended
+	result error                        // of the command, when it has ended
+	alone  bool                         // one message was asked for
+}
+
+// fetch fetches messages with BODY.PEEK[], which leaves their flags alone.
+// What it returns has ended, with OK or with NO. Only what is needed is asked
+// for: every further item is one more that a server can get wrong.
+func (s *imapSession) fetch(refs []mail.Ref, each func(mail.Message) error) (*fetching, error) {
+	var set imap.UIDSet
+	for _, ref := range refs {
+		set.AddNum(imap.UID(ref.UID))
+		s.conn.allow(replyBudget / 16)
+	}
+	f := &fetching{s: s, left: slices.Clone(refs), alone: len(refs) == 1, cmd: s.client.Fetch(set, &imap.FetchOptions{
+		UID:         true,
+		RFC822Size:  true,
+		BodySection: []*imap.FetchItemBodySection{{Peek: true}},
+	})}
+	var stop error // of each; the command is brought to its end all the same
+	for f.next(); f.data != nil; {
+		var m mail.Message
+		body := f.body(&m)
+		if body == nil {
+			f.next()
+			continue
+		}
+		at := slices.IndexFunc(f.left, func(r mail.Ref) bool { return r.UID == m.UID })
+		if at < 0 {
+			return f, f.another(refs, m, each)
+		}
+		f.left = slices.Delete(f.left, at, at+1)
+		if stop != nil {
+			s.conn.allow(body.size + body.size/64)
+			f.next() // the library reads past it
+			continue
+		}
+		m.Body = body
+		if stop = each(m); !body.whole {
+			body.abandon()
+			if stop == nil {
+				stop = s.fail(mail.OpFetch, io.ErrUnexpectedEOF)
+			}
+			return f, stop
+		}
+	}
+	var answer *imap.Error
+	if stop == nil && f.result != nil && (s.conn.err() != nil || !errors.As(f.result, &answer)) {
+		stop = s.fail(mail.OpFetch, f.result)
+	}
+	return f, stop
+}
+
+// next goes on to the next response, past what is left of the one at hand.
+func (f *fetching) next() {
+	if f.data = f.cmd.Next(); f.data == nil {
+		f.result = f.cmd.Close()
+	}
+}
+
+// body reads the response at hand up to the octets of a message. It is nil
+// where there are none: servers may mention any message at any time.
+func (f *fetching) body(m *mail.Message) *literal {
+	for item := f.data.Next(); item != nil; item = f.data.Next() {
+		switch item := item.(type) {
+		case imapclient.FetchItemDataUID:
+			m.UID = uint32(item.UID)
+		case imapclient.FetchItemDataRFC822Size:
+			m.Size = item.Size
+		case imapclient.FetchItemDataBodySection:
+			if item.Literal != nil { // else the message is gone; the end of the command says so
+				return &literal{f: f, r: item.Literal, size: item.Literal.Size()}
+			}
+		}
+	}
+	return nil
+}
+
+// another ends a session in which the server sends a message that was not
+// asked for, or one a second time, which takes the first back.
+func (f *fetching) another(refs []mail.Ref, m mail.Message, each func(mail.Message) error) error {
+	f.s.broken = true
+	which := refs[0].ID()
+	if !f.alone {
+		which = fmt.Sprintf("%s and %d others", which, len(refs)-1)
+	}
+	err := f.s.fail(mail.OpFetch, fmt.Errorf("server answers the request for message %s with something else", which))
+	if slices.ContainsFunc(refs, func(r mail.Ref) bool { return r.UID == m.UID }) {
+		m.Err = err
+		return errors.Join(each(m), err)
+	}
+	return err
+}
+
+// literal is the body of a message on its way from the server.
+type literal struct {
+	f     *fetching
+	r     io.Reader
+	size  int64
+	read  int64
+	whole bool // read and written to its end, and what follows is in order
+}
+
+// WriteTo implements io.WriterTo. The library ends a literal that was cut off
+// without an error, so what counts is whether all of it came. And a server that
+// announced less than it sends shows that only behind the literal: the message
+// is whole when the next response, or the end of the command, was understood.
+func (l *literal) WriteTo(w io.Writer) (int64, error) {
+	s := l.f.s
+	s.conn.allow(l.size + l.size/64) // and what TLS adds
+	n, err := io.Copy(w, io.TeeReader(l.r, (*tally)(&l.read)))
+	switch {
+	case err != nil && s.conn.err() == nil:
+		return n, err // the writer's
+	case err != nil || l.read < l.size:
+		return n, s.fail(mail.OpFetch, fmt.Errorf("message ends after %d of %d octets: %w", l.read, l.size, io.ErrUnexpectedEOF))
+	}
+	if err := l.end(); err != nil {
+		return n, err
+	}
+	l.whole = true
+	return n, nil
+}
+
+// end reads what follows the literal. A NO at the end of the command counts
+// against the message when it was asked for alone; else all are asked for
+// again.
+func (l *literal) end() error {
+	for item := l.f.data.Next(); item != nil; item = l.f.data.Next() {
+		if section, ok := item.(imapclient.FetchItemDataBodySection); ok && section.Literal != nil {
+			return l.f.s.fail(mail.OpFetch, errors.New("server sends two messages as one"))
+		}
+	}
+	l.f.next()
+	var answer *imap.Error
+	if err := l.f.result; err != nil && (l.f.alone || !errors.As(err, &answer)) {
+		return l.f.s.fail(mail.OpFetch, err)
+	}
+	return nil
+}
+
+// abandon ends the session in the middle of a literal. The library would drain
+// it to its end, however large it is, and its goroutine waits until somebody
+// reads it: so the wire goes first, and then what the library still holds is
+// read. Where it was the wire that failed, the library has let go of it.
+func (l *literal) abandon() {
+	l.f.s.broken = true
+	failed := l.f.s.conn.err() != nil
+	l.f.s.close()
+	if !failed {
+		_, _ = io.Copy(io.Discard, l.r) // ends with what was buffered
+	}
+}
+
+// tally counts the octets written to it.
+type tally int64
+
+func (t *tally) Write(p []byte) (int, error) {
+	*t += tally(len(p))
+	return len(p), nil
+}
