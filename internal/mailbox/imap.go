@@ -246,6 +246,11 @@ func (s *imapSession) Commit(ctx context.Context) (warning string, err error) {
 		if len(uids) == 0 {
 			continue
 		}
+		if step.d == disposition.Delete {
+			if err := s.checkValidity(); err != nil {
+				return warning, err
+			}
+		}
 		store := s.client.Store(uids, &imap.StoreFlags{Op: imap.StoreFlagsAdd, Silent: true, Flags: []imap.Flag{step.flag}}, nil)
 		var expunge *imapclient.ExpungeCommand
 		if step.d == disposition.Delete && s.caps.Has(imap.CapUIDPlus) {
@@ -266,6 +271,23 @@ func (s *imapSession) Commit(ctx context.Context) (warning string, err error) {
 		delete(s.applied, step.d)
 	}
 	return warning, nil
+}
+
+// checkValidity makes sure that the UIDs still mean what they meant when the
+// mailbox was opened. Servers need not answer STATUS for the open mailbox, and
+// must not renumber it: only one that says that it did ends the session.
+func (s *imapSession) checkValidity() error {
+	status, err := s.client.Status(s.c.Mailbox, &imap.StatusOptions{UIDValidity: true}).Wait()
+	if err != nil {
+		if err = s.fail(mail.OpDispose, err); isRefusal(err) {
+			return nil
+		}
+		return err
+	}
+	if now := status.UIDValidity; now != 0 && now != s.box.Validity {
+		return s.fail(mail.OpDispose, fmt.Errorf("UIDVALIDITY changed from %d to %d during the session, so nothing was deleted", s.box.Validity, now))
+	}
+	return nil
 }
 
 // expungeAlone removes messages that carry \Deleted where the server has no
