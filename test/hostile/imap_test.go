@@ -144,7 +144,7 @@ func imapRows() []row {
 		},
 		{
 			name: "every UID there can be", prepare: esearch,
-			odd: all(on(`SEARCH .*`, "* ESEARCH (TAG \"{tag}\") UID MIN 4 MAX 4294967295 ALL 4:4294967295 COUNT 3\r\n{tag} OK\r\n")),
+			odd:   all(on(`SEARCH .*`, "* ESEARCH (TAG \"{tag}\") UID MIN 4 MAX 4294967295 ALL 4:4294967295 COUNT 3\r\n{tag} OK\r\n")),
 			never: changes,
 		},
 
@@ -191,7 +191,9 @@ func drip(c *mailtest.Conn) {
 	}
 }
 
-func TestIMAP(t *testing.T) { playAll(t, mail.IMAP, append(append(imapRows(), refusals()...), echoes()...)) }
+func TestIMAP(t *testing.T) {
+	playAll(t, mail.IMAP, append(append(imapRows(), refusals()...), echoes()...))
+}
 
 // TestKEEPOfAHostileServer: with KEEP nothing is changed, whatever happens.
 func TestKEEPOfAHostileServer(t *testing.T) {
