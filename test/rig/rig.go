@@ -32,7 +32,14 @@ func Main(m *testing.M) int {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	Binary = filepath.Join(dir, "poller")
-	build := exec.Command("go", "build", "-o", Binary, "mailpoller/cmd/poller")
+	// As the module of the program builds it, also for tests of another module.
+	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "mailpoller").Output()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "find the program under test: %v\n", err)
+		return 1
+	}
+	build := exec.Command("go", "build", "-o", Binary, "./cmd/poller")
+	build.Dir = strings.TrimSpace(string(root))
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		fmt.Fprintf(os.Stderr, "build the program under test: %v\n", err)
