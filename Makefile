@@ -13,6 +13,8 @@ BENCH    ?= # which benchmarks: see bench/main_test.go
 LINT := .cache/bin/golangci-lint
 # What make test gives the tests: see DOVECOT in internal/mailtest.
 SERVERS := POLLER_TEST_DOVECOT=1
+# Tests with a module of their own.
+WIRES := test/wires
 
 .PHONY: help
 help: ## List the targets
@@ -30,10 +32,12 @@ build: ## Build bin/poller, static
 test: ## Run the whole suite; as root on Debian it installs the servers it needs
 	scripts/install-test-servers
 	$(SERVERS) go test -race -timeout $(TIMEOUT) ./...
+	$(SERVERS) go -C $(WIRES) test -race -timeout $(TIMEOUT) ./...
 
 .PHONY: race
 race: ## Run the tests that need no server, under the race detector
 	go test -race -timeout $(TIMEOUT) ./...
+	go -C $(WIRES) test -race -timeout $(TIMEOUT) ./...
 
 .PHONY: e2e
 e2e: ## Run the real binary against real servers
@@ -53,6 +57,7 @@ mutants: ## Break the order of sync, journal and disposal on purpose, and see th
 .PHONY: lint
 lint: $(LINT) ## Check format, vet, layers and more (.golangci.yml)
 	$(LINT) run
+	cd $(WIRES) && $(CURDIR)/$(LINT) run
 
 .PHONY: fmt
 fmt: $(LINT) ## Format the code
@@ -62,6 +67,7 @@ fmt: $(LINT) ## Format the code
 check: lint test ## What has to pass before a change lands
 	go mod tidy -diff
 	go mod verify
+	go -C $(WIRES) mod tidy -diff
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZTIME

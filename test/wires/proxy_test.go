@@ -11,7 +11,6 @@ import (
 	toxiproxy "github.com/Shopify/toxiproxy/v2"
 	"github.com/Shopify/toxiproxy/v2/toxics"
 	"github.com/rs/zerolog"
-
 	"mailpoller/internal/mailtest"
 )
 
@@ -36,11 +35,6 @@ func cut(stream string, after int64) toxic {
 // hang lets some octets pass, and none behind them.
 func hang(stream string, after int64) toxic {
 	return toxic{"hang", stream, map[string]any{"after": after}}
-}
-
-func init() { //nolint:gochecknoinits // how the proxy is told of toxics
-	toxics.Register("hang", new(hanging))
-	toxics.Register("meter", new(meter))
 }
 
 // proxy puts toxics between a client and a port of the host of every test, and

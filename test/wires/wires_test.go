@@ -10,16 +10,21 @@ import (
 	"testing"
 	"time"
 
+	"github.com/Shopify/toxiproxy/v2/toxics"
 	"mailpoller/internal/mail"
 	"mailpoller/internal/mailtest"
 	"mailpoller/test/rig"
 )
 
-func TestMain(m *testing.M) { os.Exit(rig.Main(m)) }
+func TestMain(m *testing.M) {
+	toxics.Register("hang", new(hanging))
+	toxics.Register("meter", new(meter))
+	os.Exit(rig.Main(m))
+}
 
 const (
-	count   = 3               // messages in a mailbox
-	silence = 2 * time.Second // timeout: of a poll
+	count   = 3           // messages in a mailbox
+	silence = time.Second // timeout: over a wire that hangs; no shorter one is accepted
 )
 
 // session is a way to read a mailbox.
@@ -42,6 +47,9 @@ type experiment struct {
 	tally rig.Tally
 }
 
+// over is the share of a session after which all that matters may be done.
+const over = 0.7
+
 // site is a mailbox with messages and a configuration to read it.
 type site struct {
 	*rig.Site
@@ -54,7 +62,7 @@ func (x *experiment) site(t *testing.T) *site {
 	s := &site{user: x.d.NewUser(t), messages: rig.Numbered(count)}
 	x.d.Deliver(t, s.user, s.messages...)
 	s.settings = rig.Connect(t, x.d, "wire", s.user, x.store, x.security).With(rig.Settings{
-		"disposition": "DELETE", "max_messages": 0, "timeout": silence.String(),
+		"disposition": "DELETE", "max_messages": 0,
 	})
 	s.Site = rig.New(t, s.settings)
 	return s
@@ -64,7 +72,11 @@ func (x *experiment) site(t *testing.T) *site {
 func (x *experiment) through(t *testing.T, s *site, wrong ...toxic) rig.PollView {
 	t.Helper()
 	port, _ := proxy(t, x.d.Port(x.store, x.security), wrong...)
-	s.Configure(s.settings.With(rig.Settings{"port": port}))
+	settings := s.settings.With(rig.Settings{"port": port})
+	if wrong[0].Type == "hang" {
+		settings["timeout"] = silence.String()
+	}
+	s.Configure(settings)
 	start := time.Now()
 	view := s.Poll("wire")[0]
 	x.mu.Lock()
@@ -109,14 +121,14 @@ func (x *experiment) settle(t *testing.T, s *site) {
 }
 
 // fault runs one poll over a wire with a fault, and what comes after it.
-func (x *experiment) fault(t *testing.T, check func(t *testing.T, view rig.PollView), wrong ...toxic) {
+func (x *experiment) fault(t *testing.T, check func(view rig.PollView), wrong ...toxic) {
 	t.Helper()
 	s := x.site(t)
 	view := x.through(t, s, wrong...)
 	if e := view.Error; e != nil && (e.Op == "" || e.Message == "" || e.Hint == "") {
 		t.Errorf("unclear: %+v", *e)
 	}
-	check(t, view)
+	check(view)
 	x.settle(t, s)
 }
 
@@ -133,21 +145,29 @@ func (x *experiment) measure(t *testing.T) map[string][]int64 {
 	return map[string][]int64{up: meters[0].Toxic.(*meter).read(), down: meters[1].Toxic.(*meter).read()}
 }
 
+// checker looks at what a poll came to whose wire was at fault when this share
+// of it had been said.
+type checker func(t *testing.T, view rig.PollView, share float64)
+
 // each runs an experiment on every kind of session: first at the points that
 // are chosen out of what was measured, and in a long run at random ones.
-func each(t *testing.T, name string, points func(marks []int64, security mail.Security) []int64, make func(stream string, after int64) toxic, check func(*testing.T, rig.PollView)) {
+func each(t *testing.T, name string, points func(stream string, marks []int64, security mail.Security) []int64, make func(stream string, after int64) toxic, check checker) {
 	t.Helper()
 	d := mailtest.StartDovecot(t)
 	for _, kind := range sessions {
 		t.Run(kind.String(), func(t *testing.T) {
 			x := &experiment{d: d, session: kind, tally: rig.Tally{Experiment: name + ", " + kind.String()}}
 			marks := x.measure(t)
+			run := func(t *testing.T, stream string, n int64) {
+				share := float64(n) / float64(marks[stream][len(marks[stream])-1])
+				x.fault(t, func(view rig.PollView) { check(t, view, share) }, make(stream, n))
+			}
 			t.Run("points", func(t *testing.T) {
 				for _, stream := range []string{up, down} {
-					for _, n := range points(marks[stream], kind.security) {
+					for _, n := range points(stream, marks[stream], kind.security) {
 						t.Run(fmt.Sprintf("%s after %d", stream, n), func(t *testing.T) {
 							t.Parallel()
-							x.fault(t, check, make(stream, n))
+							run(t, stream, n)
 						})
 					}
 				}
@@ -155,37 +175,55 @@ func each(t *testing.T, name string, points func(marks []int64, security mail.Se
 			for end := time.Now().Add(rig.Torture(t) / time.Duration(len(sessions))); time.Now().Before(end) && !t.Failed(); {
 				stream := []string{up, down}[rand.IntN(2)]
 				n := rand.Int64N(marks[stream][len(marks[stream])-1] + 1)
-				t.Run(fmt.Sprintf("%s after %d", stream, n), func(t *testing.T) { x.fault(t, check, make(stream, n)) })
+				t.Run(fmt.Sprintf("%s after %d", stream, n), func(t *testing.T) { run(t, stream, n) })
 			}
 			x.tally.Verdict(t)
 		})
 	}
 }
 
-// TestCutWires ends the connection at each command and at each reply: ahead of
-// it and in its middle.
+// TestCutWires ends the connection in the middle of each command and ahead of
+// each reply, and in the middle of the long ones.
 func TestCutWires(t *testing.T) {
 	t.Parallel()
-	each(t, "cut wire", func(marks []int64, security mail.Security) []int64 {
+	const long = 60 // octets; a message is
+	each(t, "cut wire", func(stream string, marks []int64, security mail.Security) []int64 {
 		var points []int64
 		step := 1
 		if security != mail.NoTLS {
 			step = max(1, len(marks)/4)
 		}
 		for i := 1; i < len(marks); i += step {
-			points = append(points, marks[i-1], (marks[i-1]+marks[i])/2)
+			middle := (marks[i-1] + marks[i]) / 2
+			if stream == up {
+				points = append(points, middle)
+				continue
+			}
+			if points = append(points, marks[i-1]); marks[i]-marks[i-1] > long {
+				points = append(points, middle)
+			}
 		}
 		return points
-	}, cut, func(*testing.T, rig.PollView) {}) // it may have been over when the wire was cut
+	}, cut, func(t *testing.T, view rig.PollView, share float64) {
+		if view.Error == nil && share < over {
+			t.Errorf("it went well: %+v", view)
+		}
+	})
 }
 
 // TestWiresThatHang: what hangs is given up after timeout:.
 func TestWiresThatHang(t *testing.T) {
 	t.Parallel()
-	each(t, "wire that hangs", func(marks []int64, _ mail.Security) []int64 {
+	each(t, "wire that hangs", func(_ string, marks []int64, security mail.Security) []int64 {
 		all := marks[len(marks)-1]
-		return []int64{0, all / 3, all * 2 / 3}
-	}, hang, func(t *testing.T, view rig.PollView) {
+		if security != mail.NoTLS {
+			return []int64{all / 2}
+		}
+		return []int64{all / 3, all * 2 / 3}
+	}, hang, func(t *testing.T, view rig.PollView, share float64) {
+		if view.Error == nil && share >= over {
+			return
+		}
 		if view.Error == nil || view.Error.Kind != "timeout" || view.Duration > (silence+10*time.Second).Seconds() {
 			t.Errorf("after %.1f s: %+v", view.Duration, view.Error)
 		}
@@ -199,7 +237,7 @@ func TestSlowWires(t *testing.T) {
 	for _, kind := range sessions {
 		t.Run(kind.String(), func(t *testing.T) {
 			x := &experiment{d: d, session: kind, tally: rig.Tally{Experiment: "slow wire, " + kind.String()}}
-			x.fault(t, func(t *testing.T, view rig.PollView) {
+			x.fault(t, func(view rig.PollView) {
 				if view.State != "SUCCEEDED" || view.Messages != count {
 					t.Errorf("over a slow wire: %+v, %+v", view, view.Error)
 				}
@@ -217,9 +255,9 @@ func TestSlowWires(t *testing.T) {
 // TestWiresThatAreReset: the connection is refused its first octets.
 func TestWiresThatAreReset(t *testing.T) {
 	t.Parallel()
-	each(t, "wire that is reset", func([]int64, mail.Security) []int64 { return []int64{0} }, func(stream string, _ int64) toxic {
+	each(t, "wire that is reset", func(string, []int64, mail.Security) []int64 { return []int64{0} }, func(stream string, _ int64) toxic {
 		return toxic{"reset_peer", stream, map[string]any{"timeout": 0}}
-	}, func(t *testing.T, view rig.PollView) {
+	}, func(t *testing.T, view rig.PollView, _ float64) {
 		if view.Error == nil || view.Error.Kind != "network" {
 			t.Errorf("%+v", view.Error)
 		}
