@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -31,7 +32,16 @@ func FuzzLoad(f *testing.F) {
 		if bytes.Contains(text, []byte("include")) || bytes.Contains(text, []byte("ca_file")) {
 			return // what other files hold would decide
 		}
-		c, err := Load(write(t, string(text)))
+		path := write(t, string(text))
+		c, err := Load(path)
+		var faults Faults
+		if errors.As(err, &faults) {
+			for _, fault := range faults {
+				if fault.File != path || fault.Line < 0 || fault.Line > bytes.Count(text, []byte("\n"))+2 || fault.Message == "" || strings.ContainsAny(fault.Message, "\r\n\x00\x1b") {
+					t.Errorf("a fault without its place, or not fit to be shown: %q", fault)
+				}
+			}
+		}
 		if err != nil {
 			return
 		}
