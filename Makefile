@@ -47,7 +47,8 @@ e2e: ## Run the real binary against real servers
 .PHONY: torture
 torture: ## Inject faults for hours: TORTURE is how long each row of each experiment goes on
 	scripts/install-test-servers
-	$(SERVERS) POLLER_TORTURE=$(TORTURE) go test -count=1 -parallel 4 -timeout 12h ./test/torture
+	$(SERVERS) POLLER_TORTURE=$(TORTURE) go test -count=1 -parallel 4 -timeout 12h -v ./test/torture | grep -E '^\||FAIL|^ok|_test.go'
+	$(SERVERS) POLLER_TORTURE=$(TORTURE) go -C $(WIRES) test -count=1 -parallel 4 -timeout 12h -v . | grep -E '^\||FAIL|^ok|_test.go'
 
 .PHONY: mutants
 mutants: ## Break the order of sync, journal and disposal on purpose, and see that tests notice

@@ -189,6 +189,10 @@ func (b *box) imap(c *mailtest.Conn) {
 			return
 		case strings.HasPrefix(command, "UID SEARCH"):
 			reply = b.search(command)
+		case strings.HasPrefix(command, "UID FETCH") && strings.Contains(command, "PEEK"):
+			if b.each(c, line) {
+				continue
+			}
 		case strings.HasPrefix(command, "UID FETCH"):
 			reply = b.fetch(command)
 		case strings.HasPrefix(command, "UID STORE"):
@@ -203,6 +207,27 @@ func (b *box) imap(c *mailtest.Conn) {
 		c.Send(reply)
 		c.Send(ok)
 	}
+}
+
+// each answers a FETCH of messages one by one, as if each had been asked for
+// by itself: odd may answer for one of them, and so end the command, which it
+// reports.
+func (b *box) each(c *mailtest.Conn, line string) (ended bool) {
+	b.mu.Lock()
+	asked := slices.Clone(b.messages)
+	b.mu.Unlock()
+	set := uidSet.FindStringSubmatch(line)[1]
+	for _, m := range asked {
+		if !within(line, m.uid) {
+			continue
+		}
+		alone := strings.Replace(line, " "+set+" ", fmt.Sprintf(" %d ", m.uid), 1)
+		if alone != line && b.isOdd(c, alone) {
+			return true
+		}
+		c.Send(b.fetch(alone))
+	}
+	return false
 }
 
 func (b *box) selected() string {
