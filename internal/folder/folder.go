@@ -21,6 +21,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -121,6 +122,9 @@ const syncers = 16
 // closes their files, and sets File to nil. After an error none of them counts
 // as durable.
 func (s *Store) Sync(folder string, entries []mail.Entry) error {
+	if !slices.ContainsFunc(entries, func(e mail.Entry) bool { return e.Temp != "" }) {
+		return nil // all were delivered before: nothing was written
+	}
 	var group errgroup.Group
 	group.SetLimit(syncers)
 	for i := range entries {

@@ -29,7 +29,7 @@ func TestAMailboxIsRebuilt(t *testing.T) {
 	for _, row := range []struct {
 		store    mail.StoreType
 		messages int
-	}{{mail.IMAP, 1000}, {mail.POP3, 50}} {
+	}{{mail.IMAP, 150}, {mail.POP3, 50}} {
 		t.Run(string(row.store), func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, row.store, disposition.Keep)
