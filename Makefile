@@ -75,7 +75,7 @@ fuzz: ## Run each fuzz test for FUZZTIME
 	@grep -rEl --include='*_test.go' '^func Fuzz' . | xargs -r -n1 dirname | sort -u | while read -r dir; do \
 		for name in $$(go test -list '^Fuzz' "$$dir" | grep '^Fuzz'); do \
 			echo "$$name in $$dir"; \
-			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$dir"; \
+			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x "$$dir"; \
 		done; \
 	done
 

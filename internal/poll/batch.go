@@ -25,6 +25,10 @@ const (
 // wanted.
 const pickMessages = 1024
 
+// maxFailed bounds how many messages of one attempt may fail before it ends: a
+// server could name new ones without end.
+const maxFailed = 1000
+
 // errStopping ends a Fetch between two messages.
 var errStopping = errors.New("stopping")
 
@@ -43,7 +47,7 @@ func (p *pass) drain(ctx, hard context.Context) error {
 		if p.c.MaxMessages > 0 {
 			query.Limit = min(query.Limit, p.c.MaxMessages-p.result.Messages-p.standing)
 		}
-		if query.Limit <= 0 {
+		if query.Limit <= 0 || len(p.failed) >= maxFailed {
 			return nil
 		}
 		query.Exclude = []mail.Set{p.skip, p.passedOver()}
@@ -230,6 +234,9 @@ func (p *pass) fetch(ctx, hard context.Context, refs []mail.Ref) ([]mail.Entry, 
 // of a mailbox that has been rebuilt since, is known by its digest and not
 // written again.
 func (p *pass) take(ctx context.Context, m mail.Message) (mail.Entry, error) {
+	if limit := p.c.MaxMessageSize; limit > 0 {
+		m.Body = limited{m.Body, limit}
+	}
 	m.Body = p.progress(m)
 	entry, err := p.Folder.Write(p.c, p.box, m)
 	if err != nil {
@@ -355,6 +362,31 @@ func (p *pass) progress(m mail.Message) io.WriterTo {
 		return m.Body
 	}
 	return progress{m, p.trace.Progress}
+}
+
+// limited is a message that turns out to be no larger than this, whatever size
+// the server announced.
+type limited struct {
+	io.WriterTo
+	octets int64
+}
+
+func (l limited) WriteTo(w io.Writer) (int64, error) {
+	return l.WriterTo.WriteTo(&limitedWriter{w, l.octets, l.octets})
+}
+
+type limitedWriter struct {
+	io.Writer
+	left, octets int64
+}
+
+func (l *limitedWriter) Write(b []byte) (int, error) {
+	if l.left -= int64(len(b)); l.left < 0 {
+		e := mail.Errorf(mail.OpFetch, mail.KindProtocol, "message is larger than the server announced, and than max_message_size of %d octets", l.octets)
+		e.Hint = "it stays on the server; raise max_message_size: if the message is wanted"
+		return 0, e
+	}
+	return l.Writer.Write(b)
 }
 
 type progress struct {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -323,6 +324,41 @@ func TestAMessageIsTooLarge(t *testing.T) {
 				r.faults(nil)
 			})
 		}
+	}
+}
+
+// TestAMessageIsLargerThanAnnounced: the limit holds for what comes, and
+// nothing of it stays.
+func TestAMessageIsLargerThanAnnounced(t *testing.T) {
+	t.Parallel()
+	for _, store := range everyStore {
+		t.Run(string(store), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, store, disposition.Delete)
+			r.c.MaxMessageSize = 5
+			r.add(1, "larger").size = 4
+			r.add(2, "small")
+			result := r.fails(mail.KindProtocol)
+			if !strings.Contains(result.Err.Error(), "larger than the server announced") {
+				t.Errorf("%v", result.Err)
+			}
+			r.delivered("small")
+			r.left("larger")
+		})
+	}
+}
+
+// TestAServerNamesMessagesWithoutEnd that it does not hand over: the attempt
+// ends.
+func TestAServerNamesMessagesWithoutEnd(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, mail.IMAP, disposition.Delete)
+	r.c.MaxMessages = 1
+	for uid := range uint32(maxFailed + 50) {
+		r.add(uid+1, "bad").refused = errNo
+	}
+	if result := r.fails(mail.KindProtocol); result.Failures != maxFailed {
+		t.Errorf("%d messages failed", result.Failures)
 	}
 }
 
