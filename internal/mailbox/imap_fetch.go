@@ -90,7 +90,7 @@ func (s *imapSession) fetch(refs []mail.Ref, each func(mail.Message) error) (*fe
 		}
 		m.Body = body
 		if stop = each(m); !body.whole {
-			body.abandon()
+			f.drop()
 			if stop == nil {
 				stop = s.fail(mail.OpFetch, io.ErrUnexpectedEOF)
 			}
@@ -132,12 +132,12 @@ func (f *fetching) body(m *mail.Message) *literal {
 // another ends a session in which the server sends a message that was not
 // asked for, or one a second time, which takes the first back.
 func (f *fetching) another(refs []mail.Ref, m mail.Message, each func(mail.Message) error) error {
-	f.s.broken = true
 	which := refs[0].ID()
 	if !f.alone {
 		which = fmt.Sprintf("%s and %d others", which, len(refs)-1)
 	}
 	err := f.s.fail(mail.OpFetch, fmt.Errorf("server answers the request for message %s with something else", which))
+	f.drop()
 	if slices.ContainsFunc(refs, func(r mail.Ref) bool { return r.UID == m.UID }) {
 		m.Err = err
 		return errors.Join(each(m), err)
@@ -192,17 +192,14 @@ func (l *literal) end() error {
 	return nil
 }
 
-// abandon ends the session in the middle of a literal. The library would drain
-// it to its end, however large it is, and its goroutine waits until somebody
-// reads it: so the wire goes first, and then what the library still holds is
-// read. Where it was the wire that failed, the library has let go of it.
-func (l *literal) abandon() {
-	l.f.s.broken = true
-	failed := l.f.s.conn.err() != nil
-	l.f.s.close()
-	if !failed {
-		_, _ = io.Copy(io.Discard, l.r) // ends with what was buffered
-	}
+// drop ends the session in the middle of a FETCH. The library would drain what
+// it holds to its end, however large it is, and its goroutine waits until
+// somebody reads it: so the wire goes first, and then what was buffered is read
+// past, the messages behind the one at hand included.
+func (f *fetching) drop() {
+	f.s.broken = true
+	f.s.close()
+	_ = f.cmd.Close() // what went wrong is known
 }
 
 // tally counts the octets written to it.

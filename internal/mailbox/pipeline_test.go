@@ -2,12 +2,15 @@ package mailbox
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"mailpoller/internal/disposition"
 	"mailpoller/internal/mail"
@@ -210,10 +213,11 @@ func TestIMAPFetchesManyAtOnce(t *testing.T) {
 			case "2":
 				c.Send("{tag} NO [SERVERBUG] internal error\r\n")
 			default:
-				send(c, 3)
+				uid, _ := strconv.Atoi(set)
+				send(c, uid)
 				c.Send("{tag} OK\r\n")
 			}
-		}, []string{"1 m01", "2 fetch: server refused: [SERVERBUG] internal error", "3 m03"}, []string{"1:3", "2", "3"}},
+		}, []string{"1 m01", "1 m01", "2 fetch: server refused: [SERVERBUG] internal error", "3 m03"}, []string{"1:3", "1", "2", "3"}},
 		{"flags of others in between", func(c *mailtest.Conn, _ string) {
 			c.Send("* 9 FETCH (UID 9 FLAGS (\\Seen))\r\n")
 			send(c, 1, 2)
@@ -244,6 +248,54 @@ func TestIMAPFetchesManyAtOnce(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestIMAPIsDroppedInTheMiddle of a command: a folder that fails at one message
+// ends the session, whatever the server has sent behind it.
+func TestIMAPIsDroppedInTheMiddle(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("disk is gone")
+	for _, size := range []int{10, readBuffer / 2, 3 * readBuffer} {
+		body := strings.Repeat("x", size)
+		server := mailtest.Script(t, imapUpTo(func(c *mailtest.Conn, _ string) {
+			reply := ""
+			for uid := 1; uid <= 3; uid++ {
+				reply += fmt.Sprintf("* %d FETCH (UID %d RFC822.SIZE %d BODY[] {%d}\r\n%s)\r\n", uid, uid, len(body), len(body), body)
+			}
+			c.Send(reply + "{tag} OK\r\n") // in one piece, so that all of it may be in the client's buffer
+		}))
+		s := open(t, mailtest.Connection(t, mailtest.NewCA(t), mail.IMAP, mail.NoTLS, server.Port, "user", "canary"))
+		ended := make(chan error, 1)
+		go func() {
+			err := s.Fetch(context.Background(), []mail.Ref{{UID: 1}, {UID: 2}, {UID: 3}}, func(m mail.Message) error {
+				_, err := m.Body.WriteTo(&failing{0, broken})
+				return err
+			})
+			_ = s.Close()
+			ended <- err
+		}()
+		select {
+		case err := <-ended:
+			if !errors.Is(err, broken) {
+				t.Errorf("%v", err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatal("the session does not end")
+		}
+	}
+}
+
+// failing takes some pieces and then fails.
+type failing struct {
+	left int64
+	err  error
+}
+
+func (f *failing) Write(p []byte) (int, error) {
+	if f.left--; f.left < 0 {
+		return 0, f.err
+	}
+	return len(p), nil
 }
 
 // TestIMAPStopsInTheMiddle: the rest of the messages is read past, and the
