@@ -139,6 +139,16 @@ func (d *powerDisk) cut(t testing.TB, kill func()) {
 		d.check(t)
 	}
 	d.mount(t)
+	if d.kind == "ext2" { // what was found is thrown away, or the disk fills up
+		found, err := filepath.Glob(filepath.Join(d.dir, "lost+found", "*"))
+		for _, path := range found {
+			err = errors.Join(err, os.RemoveAll(path))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.sync(t)
+	}
 }
 
 func (d *powerDisk) shutdown(t testing.TB) {

@@ -38,7 +38,7 @@ func newHostTrial(t testing.TB, d *mailtest.Dovecot, store mail.StoreType, size 
 	t.Helper()
 	h := &hostTrial{
 		TB: t, Tally: &rig.Tally{}, server: d, user: d.NewUser(t), messages: make(map[[sha256.Size]byte]int),
-		folder: filepath.Join(smallDisk(t, size), "in"), state: smallDisk(t, "1m"),
+		folder: filepath.Join(smallDisk(t, size), "in"), state: smallDisk(t, "8m"), // the log of the database grows to 4 MiB
 	}
 	if err := os.Mkdir(h.folder, 0o750); err != nil {
 		t.Fatal(err)
