@@ -16,6 +16,7 @@ import (
 type PollView struct {
 	Connection string       `json:"connection"`
 	Job        string       `json:"job"`
+	DryRun     bool         `json:"dry_run,omitempty"`
 	State      mail.State   `json:"state"`
 	Outcome    mail.Outcome `json:"outcome,omitempty"`
 	Started    time.Time    `json:"started,omitzero"`
@@ -36,6 +37,7 @@ func View(r mail.Result) PollView {
 	return PollView{
 		Connection: r.Connection,
 		Job:        r.Job,
+		DryRun:     r.DryRun,
 		State:      r.State,
 		Outcome:    r.Outcome,
 		Started:    r.Started.UTC(),
@@ -57,6 +59,7 @@ func Result(v PollView) mail.Result {
 	r := mail.Result{
 		Connection: v.Connection,
 		Job:        v.Job,
+		DryRun:     v.DryRun,
 		State:      v.State,
 		Outcome:    v.Outcome,
 		Started:    v.Started,

@@ -111,7 +111,7 @@ func compareGolden(t *testing.T, name string, got []byte) {
 
 func TestAResultSurvivesItsView(t *testing.T) {
 	t.Parallel()
-	for _, want := range []mail.Result{failedResult(), savedResult(), {State: mail.Running}} {
+	for _, want := range []mail.Result{failedResult(), savedResult(), {State: mail.Running, DryRun: true}} {
 		text, err := json.Marshal(admin.View(want))
 		if err != nil {
 			t.Fatal(err)

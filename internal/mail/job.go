@@ -36,6 +36,7 @@ func Outcomes() []Outcome {
 type Result struct {
 	Job        string // unique
 	Connection string
+	DryRun     bool // nothing was done; the rest says what would be
 	State      State
 	Outcome    Outcome // empty while the job is not finished
 	Started    time.Time

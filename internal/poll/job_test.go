@@ -216,7 +216,7 @@ func TestPreviewChangesNothing(t *testing.T) {
 				before, fetched := r.ledger(), fmt.Sprint(r.fetched)
 				r.c.Retry = retry.Policy{Max: 3, Interval: time.Hour}
 				preview := r.Preview(t.Context(), r.c)
-				if preview.Outcome != mail.OutcomeSaved || preview.Attempts != 1 {
+				if preview.Outcome != mail.OutcomeSaved || preview.Attempts != 1 || !preview.DryRun {
 					t.Fatalf("the dry run came to %+v", preview)
 				}
 				r.left("1", "2", "3", "4", "5")

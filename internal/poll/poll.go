@@ -120,7 +120,7 @@ func (p *Poller) Poll(ctx context.Context, c *mail.Connection) mail.Result {
 // would save, as far as it can be known without fetching.
 func (p *Poller) Preview(ctx context.Context, c *mail.Connection) mail.Result {
 	j := p.newJob(ctx, c)
-	j.dry = true
+	j.dry, j.result.DryRun = true, true
 	once := *c
 	once.Retry = retry.Policy{}
 	j.c = &once
