@@ -72,6 +72,32 @@ func TestWhatIsServedDependsOnTheListener(t *testing.T) {
 	}
 }
 
+func TestProfilesAreForThisMachine(t *testing.T) {
+	t.Parallel()
+	h := admin.Profiles(admin.Handler(&fake{}, metrics(), admin.Local))
+	for request, want := range map[string]int{
+		"GET /debug/pprof/":              200,
+		"GET /debug/pprof/heap":          200,
+		"GET /debug/pprof/goroutine":     200,
+		"GET /debug/pprof/nosuch":        404,
+		"POST /debug/pprof/profile":      404,
+		"GET /metrics":                   200,
+		"POST /api/v1/poll?connection=a": 403,
+	} {
+		method, target, _ := strings.Cut(request, " ")
+		if status, body := ask(t, h, method, target, nil); status != want {
+			t.Errorf("%s: %d, %.100s", request, status, body)
+		}
+	}
+	foreign := func(r *http.Request) { r.Header.Set("Origin", "https://example.com") }
+	if status, _ := ask(t, h, "GET", "/debug/pprof/heap", foreign); status != http.StatusForbidden {
+		t.Errorf("a web page gets a profile: %d", status)
+	}
+	if status, _ := ask(t, admin.Handler(&fake{}, metrics(), admin.Control), "GET", "/debug/pprof/", nil); status != http.StatusNotFound {
+		t.Errorf("profiles are served unasked: %d", status)
+	}
+}
+
 func TestAccessFollowsWhereTheListenerIsBound(t *testing.T) {
 	t.Parallel()
 	for address, want := range map[string]admin.Access{

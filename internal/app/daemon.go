@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -58,9 +59,12 @@ func (a *App) Run(ctx context.Context, hangups <-chan os.Signal, ready func(list
 	}
 	if public != nil {
 		address = addressOf(public)
-		start(func(ctx context.Context) error {
-			return admin.Serve(ctx, public, admin.Handler(a, a.metrics.Handler(), admin.AccessOf(public.Addr())))
-		})
+		access := admin.AccessOf(public.Addr())
+		handler := admin.Handler(a, a.metrics.Handler(), access)
+		if c.Profiling && access >= admin.Local {
+			handler = admin.Profiles(handler)
+		}
+		start(func(ctx context.Context) error { return admin.Serve(ctx, public, handler) })
 	}
 	start(a.scheduler.Run)
 	start(a.watchdog)
@@ -115,12 +119,13 @@ func (a *App) Reload(ctx context.Context) error {
 	}
 	for _, change := range []struct{ key, old, now string }{
 		{"listen", old.Listen, c.Listen}, {"state_dir", old.StateDir, c.StateDir},
+		{"profiling", strconv.FormatBool(old.Profiling), strconv.FormatBool(c.Profiling)},
 	} {
 		if change.old != change.now {
 			a.log.Warn("a change that takes a restart", zap.String("key", change.key), zap.String("in_force", change.old), zap.String("configured", change.now))
 		}
 	}
-	c.Listen, c.StateDir = old.Listen, old.StateDir
+	c.Listen, c.StateDir, c.Profiling = old.Listen, old.StateDir, old.Profiling
 	a.secrets.Reset()
 	a.keys.Reset()
 	a.config.Store(newLoaded(c))

@@ -21,6 +21,7 @@ type Config struct {
 	ShutdownGrace time.Duration
 	Log           Log
 	Limits        Limits
+	Profiling     bool // serve /debug/pprof/ where only this machine reaches the listener
 	Keys          []mail.ClientKey
 	Connections   []mail.Connection // in the order of the file, then of the included files
 	Warnings      Faults            // what works, but may not be meant

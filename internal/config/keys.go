@@ -53,6 +53,7 @@ var topKeys = []key[top]{
 	of("shutdown_grace", "how long polls in progress may take to finish the message at hand", duration(0, day), func(t *top) *time.Duration { return &t.ShutdownGrace }),
 	of("log", "how the log is written", mapping(logKeys), func(t *top) *Log { return &t.Log }),
 	of("limits", "how many polls are in progress at once", mapping(limitKeys), func(t *top) *Limits { return &t.Limits }),
+	of("profiling", "whether /debug/pprof/ is served where only this machine reaches the listener", enabled(), func(t *top) *bool { return &t.Profiling }),
 	of("ca_file", "roots that are trusted beside the system's, by every connection", certificates(), func(t *top) *string { return &t.caFile }),
 	of("keys", "client certificates, which client_key_label names", clientKeys(), func(t *top) *[]mail.ClientKey { return &t.Keys }),
 	of("include", "files that hold one connection each, relative to this file", pattern(), func(t *top) *string { return &t.include }),
