@@ -52,3 +52,10 @@ func FuzzName(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkName(b *testing.B) {
+	for b.Loop() {
+		name("invoices/of suppliers", mail.Box{Validity: 1795407016}, mail.Ref{UID: 4294967295})
+		name("invoices/of suppliers", mail.Box{}, mail.Ref{UIDL: "0000012a5fe9c1d4"})
+	}
+}

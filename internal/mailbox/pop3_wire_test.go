@@ -97,3 +97,21 @@ func FuzzUnstuff(f *testing.F) {
 		}
 	})
 }
+
+// A message of 1 MiB with a dot to take off in every eighth line.
+func BenchmarkUnstuff(b *testing.B) {
+	var wire bytes.Buffer
+	for i := 0; wire.Len() < 1<<20; i++ {
+		if i%8 == 0 {
+			wire.WriteByte('.')
+		}
+		wire.WriteString(".line of a message of the usual length, such as mailers make it\r\n")
+	}
+	wire.WriteString(".\r\n")
+	b.SetBytes(int64(wire.Len()))
+	for b.Loop() {
+		if _, err := body(bufio.NewReaderSize(bytes.NewReader(wire.Bytes()), readBuffer), io.Discard, false); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
