@@ -1,7 +1,6 @@
 package torture
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -33,6 +33,7 @@ type crashTrial struct {
 
 	messages map[[sha256.Size]byte]int // that were delivered to the server, and how often they came out of the folder
 	present  int                       // of them on the server, unless they were deleted
+	size     int                       // messages between two faults
 }
 
 // crashRow is an experiment.
@@ -67,6 +68,10 @@ func newCrashTrial(t testing.TB, what string, d *mailtest.Dovecot, row crashRow)
 	c.site = rig.New(t, rig.Connect(t, d, "crash", c.user, row.store, mail.NoTLS).With(rig.Settings{
 		"disposition": row.disposition, "max_messages": batch, "schedule": "@every 1s", "timeout": "10s",
 	}))
+	c.size = 3
+	if row.batched && rig.Torture(t) > 0 {
+		c.size = 10
+	}
 	c.folder = filepath.Join(c.site.Dir, "crash")
 	c.taken = c.site.Mkdir("taken")
 	return c
@@ -84,46 +89,39 @@ func (c *crashTrial) deliver(count int) {
 	}
 }
 
-// The calls between which every step of the crash table lies: what makes
-// something durable or visible, and what is said to the disk and to the server.
-const (
-	stepCalls  = "fsync,fdatasync,renameat2"
-	everyCall  = stepCalls + ",write,pwrite64,unlinkat,openat,ftruncate"
-	crashDelay = "2000" // microseconds; in which the kill arrives
-)
-
-// stopAt runs a poll and stops it dead at the n-th of these calls. It returns
-// false when the poll made fewer.
-func (c *crashTrial) stopAt(calls string, n int) bool {
+// stopAt runs a poll and stops it dead after the n-th step. It returns false
+// when the poll ended before.
+func (c *crashTrial) stopAt(is step, n int) bool {
 	c.Helper()
-	made, trace, err := os.Pipe()
+	reached, peak, err := stopAfter(exec.Command(rig.Binary, "poll", "--json", "crash", "--config", c.site.Config), is, n)
 	if err != nil {
 		c.Fatal(err)
 	}
-	defer made.Close()
-	poll := exec.Command("strace", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/fd/3", "-e", "signal=none",
-		"-e", "trace="+calls, "-e", "inject="+calls+":delay_exit="+crashDelay,
-		rig.Binary, "poll", "--json", "crash", "--config", c.site.Config)
-	// A tracer is told of each signal by which Go interrupts its own threads.
-	poll.Env = append(os.Environ(), "GODEBUG=asyncpreemptoff=1")
-	poll.ExtraFiles = []*os.File{trace}
-	poll.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := poll.Start(); err != nil {
-		c.Fatal(err)
+	c.Used(peak)
+	if reached {
+		c.Faults++
+		c.partial()
 	}
-	trace.Close()
-	seen := 0
-	for lines := bufio.NewScanner(made); seen < n && lines.Scan(); {
-		seen++
-	}
-	_ = syscall.Kill(-poll.Process.Pid, syscall.SIGKILL) // it may have ended
-	_ = poll.Wait()                                      // it was killed
-	c.Faults++
-	return seen == n
+	return reached
 }
 
-// stopAfter runs the daemon for some time and then stops it dead.
-func (c *crashTrial) stopAfter(moment time.Duration) {
+// sweep stops polls dead after a step, each after a later one than the one
+// before, until a poll comes to its end. If it is to, it stops the next one
+// too, which repairs what the first has left.
+func (c *crashTrial) sweep(is step, every int, again bool) {
+	c.Helper()
+	for n, more := 1, true; more && !c.Failed(); n += every {
+		c.deliver(c.size)
+		stop := c.consume()
+		if more = c.stopAt(is, n); more && again {
+			c.stopAt(is, 1+rand.IntN(n))
+		}
+		c.recover(stop)
+	}
+}
+
+// stopAround runs the daemon for some time and then stops it dead.
+func (c *crashTrial) stopAround(moment time.Duration) {
 	c.Helper()
 	p := c.site.Start()
 	select {
@@ -131,8 +129,31 @@ func (c *crashTrial) stopAfter(moment time.Duration) {
 	case <-p.Done:
 		c.Fatal("the daemon ended by itself")
 	}
+	c.Used(resident(p.Cmd.Process.Pid))
 	p.Kill()
 	c.Faults++
+	c.partial()
+}
+
+// partial looks for a part of a message, right after a crash. A consumer looks
+// for itself.
+func (c *crashTrial) partial() {
+	c.Helper()
+	if c.consumer {
+		return
+	}
+	for name, data := range rig.Files(c, c.folder) {
+		c.whole(name, data)
+	}
+}
+
+// whole fails the test when a file is not a message that was delivered.
+func (c *crashTrial) whole(name string, data []byte) bool {
+	_, ok := c.messages[sha256.Sum256(data)]
+	if !ok {
+		c.Errorf("after crash %d, %s holds %d octets that are no message", c.Faults, name, len(data))
+	}
+	return ok
 }
 
 // recover polls until there is nothing new, and compares the folder and the
@@ -154,11 +175,16 @@ func (c *crashTrial) recover(stop func()) {
 	c.collect()
 	left := c.server.Messages(c, c.user)
 	for _, m := range left {
-		switch {
+		flags := m.Flags
+		if c.store == mail.POP3 { // a server may note that a message was retrieved
+			flags = slices.DeleteFunc(flags, func(f string) bool { return f == `\Seen` })
+		}
+		switch promised := c.store == mail.IMAP && c.disposition == "SEEN"; {
 		case c.disposition == "DELETE":
 			c.Errorf("after crash %d, message %d is still on the server", c.Faults, m.UID)
-		case c.store == mail.IMAP && slices.Contains(m.Flags, `\Seen`) != (c.disposition == "SEEN"):
-			c.Errorf("after crash %d, message %d has the flags %q", c.Faults, m.UID, m.Flags)
+		case promised && !slices.Equal(flags, []string{`\Seen`}), !promised && len(flags) > 0,
+			c.store == mail.IMAP && c.disposition == "KEEP" && !m.Recent:
+			c.Errorf("after crash %d, message %d has the flags %q, recent: %v", c.Faults, m.UID, m.Flags, m.Recent)
 		}
 	}
 	if c.disposition != "DELETE" && len(left) != c.present {
@@ -181,8 +207,8 @@ func (c *crashTrial) collect() {
 	for _, dir := range []string{c.folder, c.taken} {
 		for name, data := range rig.Files(c, dir) {
 			sum := sha256.Sum256(data)
-			if _, ok := c.messages[sum]; !ok {
-				c.Fatalf("after crash %d, %s holds %d octets that are no message", c.Faults, name, len(data))
+			if !c.whole(name, data) {
+				continue
 			}
 			if c.messages[sum]++; c.messages[sum] > 1 {
 				c.Errorf("after crash %d, %s comes again", c.Faults, name)
@@ -213,32 +239,48 @@ func (c *crashTrial) consume() (stop func()) {
 	go func() {
 		defer close(stopped)
 		for buffer := make([]byte, 64<<10); ; {
-			entries, _ := os.ReadDir(c.folder)
-			for _, e := range entries {
-				if !strings.HasPrefix(e.Name(), ".") {
-					_ = os.Rename(filepath.Join(c.folder, e.Name()), filepath.Join(c.taken, fmt.Sprintf("%d-%s", time.Now().UnixNano(), e.Name())))
-				}
-			}
+			c.take()
 			if _, err := events.Read(buffer); err != nil {
 				return
 			}
 		}
 	}()
-	return func() { events.Close(); <-stopped }
+	stop = sync.OnceFunc(func() { events.Close(); <-stopped })
+	c.Cleanup(stop) // the test may have failed
+	return stop
 }
 
-// verdict counts how often each message was delivered, and the memory of a
-// poll.
+// take moves what is visible out of the folder, and looks at it at once: it has
+// to be whole then, and not some time later.
+func (c *crashTrial) take() {
+	entries, err := os.ReadDir(c.folder)
+	if err != nil {
+		c.Error(err)
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		taken := filepath.Join(c.taken, fmt.Sprintf("%d-%s", time.Now().UnixNano(), e.Name()))
+		err := os.Rename(filepath.Join(c.folder, e.Name()), taken)
+		if err != nil {
+			c.Error(err)
+			continue
+		}
+		data, err := os.ReadFile(taken)
+		if err != nil {
+			c.Error(err)
+		}
+		c.whole(e.Name(), data)
+	}
+}
+
+// verdict counts how often each message was delivered.
 func (c *crashTrial) verdict() {
 	c.Helper()
 	for _, n := range c.messages {
 		c.Count(n)
 	}
-	poll := exec.Command(rig.Binary, "poll", "crash", "--config", c.site.Config)
-	if err := poll.Run(); err != nil {
-		c.Error(err)
-	}
-	c.Used(poll.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10)
 	c.Verdict(c)
 }
 
@@ -266,9 +308,9 @@ func crashRows(t *testing.T) []crashRow {
 	return rows
 }
 
-// TestStoppedDeadAtEachStep stops polls at each call that makes something
-// durable or visible, and in a long run at each that is said to the disk or to
-// the server.
+// TestStoppedDeadAtEachStep stops polls after each call that makes something
+// durable or visible, and in a long run after each that is said to the disk or
+// to the server, also when they repair what an earlier one has left.
 func TestStoppedDeadAtEachStep(t *testing.T) {
 	t.Parallel()
 	d := mailtest.StartDovecot(t)
@@ -276,20 +318,13 @@ func TestStoppedDeadAtEachStep(t *testing.T) {
 		t.Run(row.String(), func(t *testing.T) {
 			t.Parallel()
 			c := newCrashTrial(t, "stopped dead at each step", d, row)
-			for began := time.Now(); ; {
-				calls := stepCalls
-				if rig.Torture(t) > 0 {
-					calls = everyCall
-				}
-				for n := 1; ; n++ {
-					c.deliver(3)
-					stop := c.consume()
-					more := c.stopAt(calls, n)
-					c.recover(stop)
-					if !more || t.Failed() || rig.Torture(t) > 0 && time.Since(began) >= rig.Torture(t) {
-						break
-					}
-				}
+			every := 1
+			if rig.Torture(t) == 0 {
+				every = 7 // a sample
+			}
+			for began, round := time.Now(), 0; ; round++ {
+				c.sweep(durable, 1, round%2 == 1)
+				c.sweep(lasting, every, every > 1 || round%2 == 1)
 				if t.Failed() || time.Since(began) >= rig.Torture(t) {
 					break
 				}
@@ -313,7 +348,7 @@ func TestStoppedDeadAtAnyMoment(t *testing.T) {
 				c.deliver(10)
 				stop := c.consume()
 				for range 1 + rnd.IntN(3) {
-					c.stopAfter(time.Duration(rnd.IntN(1500)) * time.Millisecond)
+					c.stopAround(time.Duration(rnd.IntN(1500)) * time.Millisecond)
 				}
 				c.recover(stop)
 			}
