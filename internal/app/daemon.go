@@ -118,7 +118,8 @@ func (a *App) Reload(ctx context.Context) error {
 		a.log.Warn(w.Error())
 	}
 	for _, change := range []struct{ key, old, now string }{
-		{"listen", old.Listen, c.Listen}, {"state_dir", old.StateDir, c.StateDir},
+		{"listen", old.Listen, c.Listen},
+		{"state_dir", old.StateDir, c.StateDir},
 		{"profiling", strconv.FormatBool(old.Profiling), strconv.FormatBool(c.Profiling)},
 	} {
 		if change.old != change.now {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/Shopify/toxiproxy/v2/toxics"
+
 	"mailpoller/internal/mail"
 	"mailpoller/internal/mailtest"
 	"mailpoller/test/rig"
