@@ -138,7 +138,7 @@ func (a *App) clean(ctx context.Context) error {
 	}
 	keep := make(map[string]bool, len(temps))
 	for _, path := range temps {
-		keep[path] = true
+		keep[filepath.Base(path)] = true
 	}
 	cleaned := make(map[string]bool)
 	for _, c := range a.config.Load().Connections {

@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"hash/fnv"
 	"io"
 	"io/fs"
 	"os"
@@ -54,14 +55,14 @@ func (s *Store) Write(c *mail.Connection, box mail.Box, m mail.Message) (mail.En
 		return mail.Entry{}, err
 	}
 	defer dir.Close()
-	info, err := dir.Stat()
+	inode, err := identity(dir)
 	if err != nil {
 		return mail.Entry{}, failure(c.Folder, err)
 	}
 	entry := mail.Entry{
 		Ref:   m.Ref,
 		Dir:   c.Folder,
-		Inode: info.Sys().(*syscall.Stat_t).Ino,
+		Inode: inode,
 		Temp:  s.prefix + rand.Text() + suffix,
 		Name:  name(c.Name, box, m.Ref),
 	}
@@ -191,7 +192,7 @@ func publishIn(ctx context.Context, folder string, entries []mail.Entry) (publis
 		return nil, nil, err
 	}
 	defer dir.Close()
-	info, err := dir.Stat()
+	inode, err := identity(dir)
 	if err != nil {
 		return nil, nil, failure(folder, err)
 	}
@@ -206,7 +207,7 @@ func publishIn(ctx context.Context, folder string, entries []mail.Entry) (publis
 			renamed = append(renamed, e)
 		case !errors.Is(err, fs.ErrNotExist):
 			return published, vanished, failure(folder, err)
-		case info.Sys().(*syscall.Stat_t).Ino == e.Inode:
+		case inode == e.Inode:
 			renamed = append(renamed, e) // the rename was done before
 		default:
 			vanished = append(vanished, e)
@@ -216,6 +217,22 @@ func publishIn(ctx context.Context, folder string, entries []mail.Entry) (publis
 		return published, vanished, err
 	}
 	return append(published, renamed...), vanished, nil
+}
+
+// identity tells a directory from one that was made in its place, also when
+// that got the same inode: by the number of its inode and the time of its
+// birth, where the file system keeps it.
+func identity(dir *os.File) (uint64, error) {
+	var stat unix.Statx_t
+	if err := unix.Statx(int(dir.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_INO|unix.STATX_BTIME, &stat); err != nil {
+		return 0, &os.PathError{Op: "statx", Path: dir.Name(), Err: err}
+	}
+	sum := fnv.New64a()
+	fmt.Fprintln(sum, stat.Ino)
+	if stat.Mask&unix.STATX_BTIME != 0 {
+		fmt.Fprintln(sum, stat.Btime.Sec, stat.Btime.Nsec)
+	}
+	return sum.Sum64(), nil
 }
 
 // publish renames one entry to its name, or to the next one that is free when
@@ -293,8 +310,8 @@ func (s *Store) Discard(e mail.Entry) error {
 }
 
 // Clean removes the temporary files that a crash left in a folder, except
-// those in keep, which holds absolute paths: they are recorded, and will be
-// published. It must not run while messages are written into the folder. It
+// those whose names are in keep: they are recorded, and will be published. Names
+// count, and not paths, because one folder may have several. It must not run while messages are written into the folder. It
 // returns how many it removed. A folder that is missing has nothing to clean.
 func (s *Store) Clean(folder string, keep map[string]bool) (int, error) {
 	entries, err := os.ReadDir(folder)
@@ -306,11 +323,10 @@ func (s *Store) Clean(folder string, keep map[string]bool) (int, error) {
 	}
 	n := 0
 	for _, e := range entries {
-		path := filepath.Join(folder, e.Name())
-		if !strings.HasPrefix(e.Name(), s.prefix) || !strings.HasSuffix(e.Name(), suffix) || keep[path] {
+		if !strings.HasPrefix(e.Name(), s.prefix) || !strings.HasSuffix(e.Name(), suffix) || keep[e.Name()] {
 			continue
 		}
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.Remove(filepath.Join(folder, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return n, failure(folder, err)
 		}
 		n++

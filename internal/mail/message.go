@@ -98,6 +98,8 @@ type Message struct {
 	// Err says why the server did not hand the message over, although the
 	// session can go on.
 	Err error
+	// Retracted says that what came before of this message does not count.
+	Retracted bool
 }
 
 // Digest is the SHA-256 of the octets of a message.
@@ -112,7 +114,7 @@ type Entry struct {
 	Octets int64 // what was received and written
 	Digest Digest
 	Dir    string // absolute path of the target folder
-	Inode  uint64 // of Dir: a folder that is another one by now proves nothing about Temp
+	Inode  uint64 // identity of Dir: a folder that is another one by now proves nothing about Temp
 	Temp   string // file name in Dir; empty when the message was delivered earlier, under another UID
 	Name   string // file name in Dir
 

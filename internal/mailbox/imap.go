@@ -242,8 +242,7 @@ func (s *imapSession) Commit(ctx context.Context) (warning string, err error) {
 		d    disposition.Disposition
 		flag imap.Flag
 	}{{disposition.Seen, imap.FlagSeen}, {disposition.Delete, imap.FlagDeleted}} {
-		uids := s.applied[step.d]
-		if len(uids) == 0 {
+		if len(s.applied[step.d]) == 0 {
 			continue
 		}
 		if step.d == disposition.Delete {
@@ -251,22 +250,18 @@ func (s *imapSession) Commit(ctx context.Context) (warning string, err error) {
 				return warning, err
 			}
 		}
-		store := s.client.Store(uids, &imap.StoreFlags{Op: imap.StoreFlagsAdd, Silent: true, Flags: []imap.Flag{step.flag}}, nil)
-		var expunge *imapclient.ExpungeCommand
-		if step.d == disposition.Delete && s.caps.Has(imap.CapUIDPlus) {
-			// It goes out at once: it removes what of exactly these messages
-			// carries the flag, so that it does no harm where STORE failed.
-			expunge = s.client.UIDExpunge(uids)
-		}
-		err := store.Close()
-		switch {
-		case expunge != nil:
-			err = errors.Join(err, s.removed(expunge))
-		case err == nil && step.d == disposition.Delete:
-			warning, err = s.expungeAlone(uids)
-		}
-		if err != nil {
-			return warning, s.fail(mail.OpDispose, err)
+		for uids := range slices.Chunk(s.applied[step.d], maxRanges) {
+			// The answer is waited for before anything else is asked: the
+			// library would wait for ever for somebody to take the expunges
+			// that the server may tell of in it.
+			store := &imap.StoreFlags{Op: imap.StoreFlagsAdd, Silent: true, Flags: []imap.Flag{step.flag}}
+			err := s.client.Store(uids, store, nil).Close()
+			if err == nil && step.d == disposition.Delete {
+				warning, err = s.expunge(uids)
+			}
+			if err != nil {
+				return warning, s.fail(mail.OpDispose, err)
+			}
 		}
 		delete(s.applied, step.d)
 	}
@@ -290,10 +285,12 @@ func (s *imapSession) checkValidity() error {
 	return nil
 }
 
-// expungeAlone removes messages that carry \Deleted where the server has no
-// UIDPLUS, and can only remove all that carry it: it is asked to only when they
-// are ours.
-func (s *imapSession) expungeAlone(uids imap.UIDSet) (warning string, err error) {
+// expunge removes messages that carry \Deleted. A server without UIDPLUS can
+// only remove all that carry it: it is asked to only when they are ours.
+func (s *imapSession) expunge(uids imap.UIDSet) (warning string, err error) {
+	if s.caps.Has(imap.CapUIDPlus) {
+		return "", s.removed(s.client.UIDExpunge(uids))
+	}
 	found, err := s.client.UIDSearch(&imap.SearchCriteria{Flag: []imap.Flag{imap.FlagDeleted}}, nil).Wait()
 	if err != nil {
 		return "", err

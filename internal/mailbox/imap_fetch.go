@@ -22,10 +22,17 @@ func (s *imapSession) Fetch(ctx context.Context, refs []mail.Ref, each func(mail
 	if len(refs) > 1 {
 		f, err := s.fetch(refs, each)
 		switch {
-		case err != nil:
-			return err
-		case f.result == nil:
+		case f.refused(): // what came is not known to be whole
+			for _, ref := range refs {
+				if !slices.ContainsFunc(f.left, func(r mail.Ref) bool { return r.UID == ref.UID }) {
+					err = errors.Join(err, each(mail.Message{Ref: ref, Retracted: true}))
+				}
+			}
+		case err == nil:
 			refs = f.left
+		}
+		if err != nil {
+			return err
 		}
 	}
 	for _, ref := range refs {
@@ -70,6 +77,12 @@ func (s *imapSession) fetch(refs []mail.Ref, each func(mail.Message) error) (*fe
 		RFC822Size:  true,
 		BodySection: []*imap.FetchItemBodySection{{Peek: true}},
 	})}
+	ended := false
+	defer func() {
+		if !ended { // each panics, and the library waits for somebody to read on
+			f.drop()
+		}
+	}()
 	var stop error // of each; the command is brought to its end all the same
 	for f.next(); f.data != nil; {
 		var m mail.Message
@@ -80,6 +93,7 @@ func (s *imapSession) fetch(refs []mail.Ref, each func(mail.Message) error) (*fe
 		}
 		at := slices.IndexFunc(f.left, func(r mail.Ref) bool { return r.UID == m.UID })
 		if at < 0 {
+			ended = true
 			return f, f.another(refs, m, each)
 		}
 		f.left = slices.Delete(f.left, at, at+1)
@@ -91,17 +105,24 @@ func (s *imapSession) fetch(refs []mail.Ref, each func(mail.Message) error) (*fe
 		m.Body = body
 		if stop = each(m); !body.whole {
 			f.drop()
+			ended = true
 			if stop == nil {
 				stop = s.fail(mail.OpFetch, io.ErrUnexpectedEOF)
 			}
 			return f, stop
 		}
 	}
-	var answer *imap.Error
-	if stop == nil && f.result != nil && (s.conn.err() != nil || !errors.As(f.result, &answer)) {
+	ended = true
+	if stop == nil && f.result != nil && !f.refused() {
 		stop = s.fail(mail.OpFetch, f.result)
 	}
 	return f, stop
+}
+
+// refused reports whether the command has ended with NO or BAD.
+func (f *fetching) refused() bool {
+	var answer *imap.Error
+	return f.data == nil && f.s.conn.err() == nil && errors.As(f.result, &answer)
 }
 
 // next goes on to the next response, past what is left of the one at hand.

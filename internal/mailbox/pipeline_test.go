@@ -217,7 +217,7 @@ func TestIMAPFetchesManyAtOnce(t *testing.T) {
 				send(c, uid)
 				c.Send("{tag} OK\r\n")
 			}
-		}, []string{"1 m01", "1 m01", "2 fetch: server refused: [SERVERBUG] internal error", "3 m03"}, []string{"1:3", "1", "2", "3"}},
+		}, []string{"1 m01", "1 taken back", "1 m01", "2 fetch: server refused: [SERVERBUG] internal error", "3 m03"}, []string{"1:3", "1", "2", "3"}},
 		{"flags of others in between", func(c *mailtest.Conn, _ string) {
 			c.Send("* 9 FETCH (UID 9 FLAGS (\\Seen))\r\n")
 			send(c, 1, 2)
@@ -236,6 +236,10 @@ func TestIMAPFetchesManyAtOnce(t *testing.T) {
 			s := open(t, mailtest.Connection(t, mailtest.NewCA(t), mail.IMAP, mail.NoTLS, server.Port, "user", "canary"))
 			var got []string
 			err := s.Fetch(t.Context(), []mail.Ref{{UID: 1}, {UID: 2}, {UID: 3}}, func(m mail.Message) error {
+				if m.Retracted {
+					got = append(got, fmt.Sprint(m.UID, " taken back"))
+					return nil
+				}
 				text, err := read(m)
 				if err != nil {
 					text = err.Error()
@@ -322,5 +326,113 @@ func TestIMAPStopsInTheMiddle(t *testing.T) {
 	s.Apply([]mail.Ref{{UID: 1}}, disposition.Seen)
 	if _, err := s.Commit(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestIMAPTakesBackWhatEndsWithNO, also when the second round breaks off, and
+// when nobody wants more.
+func TestIMAPTakesBackWhatEndsWithNO(t *testing.T) {
+	t.Parallel()
+	enough := errors.New("enough")
+	for name, stop := range map[string]error{"the second round breaks off": nil, "stopped": enough} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := mailtest.Script(t, imapUpTo(func(c *mailtest.Conn, set string) {
+				if set != "1:3" {
+					c.Cut()
+					return
+				}
+				for uid := 1; uid <= 3; uid++ {
+					c.Send(fmt.Sprintf("* %d FETCH (UID %d RFC822.SIZE 3 BODY[] {3}\r\nm%02d)\r\n", uid, uid, uid))
+				}
+				c.Send("{tag} NO [SERVERBUG] disk error\r\n")
+			}))
+			s := open(t, mailtest.Connection(t, mailtest.NewCA(t), mail.IMAP, mail.NoTLS, server.Port, "user", "canary"))
+			counts := make(map[uint32]bool)
+			err := s.Fetch(t.Context(), []mail.Ref{{UID: 1}, {UID: 2}, {UID: 3}}, func(m mail.Message) error {
+				counts[m.UID] = false
+				if m.Retracted {
+					return nil
+				}
+				_, err := read(m)
+				counts[m.UID] = err == nil
+				return errors.Join(err, stop)
+			})
+			for uid, whole := range counts {
+				if whole {
+					t.Errorf("message %d counts", uid)
+				}
+			}
+			if len(counts) == 0 || err == nil || stop != nil && !errors.Is(err, stop) {
+				t.Errorf("%v, %v", counts, err)
+			}
+		})
+	}
+}
+
+// TestIMAPIsToldOfOthersExpunges in the answer to STORE: more than anybody
+// waits for.
+func TestIMAPIsToldOfOthersExpunges(t *testing.T) {
+	t.Parallel()
+	server := mailtest.Script(t, func(c *mailtest.Conn) {
+		c.Send("* OK [CAPABILITY IMAP4rev1 UIDPLUS] hi\r\n")
+		for {
+			switch line := c.Line(); {
+			case strings.Contains(line, "LOGIN"):
+				c.Send("{tag} OK [CAPABILITY IMAP4rev1 UIDPLUS] in\r\n")
+			case strings.Contains(line, "SELECT"):
+				c.Send("* 900 EXISTS\r\n* OK [UIDVALIDITY 1] ok\r\n{tag} OK done\r\n")
+			case strings.Contains(line, "STORE"):
+				c.Send(strings.Repeat("* 1 EXPUNGE\r\n", 500) + "{tag} OK done\r\n")
+			case strings.Contains(line, "LOGOUT"):
+				c.Send("* BYE\r\n{tag} OK bye\r\n")
+				return
+			default:
+				c.Send("{tag} OK done\r\n")
+			}
+		}
+	})
+	connection := mailtest.Connection(t, mailtest.NewCA(t), mail.IMAP, mail.NoTLS, server.Port, "user", "canary")
+	connection.Dispose = disposition.Delete
+	s := open(t, connection)
+	s.Apply([]mail.Ref{{UID: 1}}, disposition.Delete)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := s.Commit(context.Background())
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("the commit does not end")
+	}
+}
+
+// TestAPanicDoesNotHoldTheSession: it can be closed, and the panic goes on.
+func TestAPanicDoesNotHoldTheSession(t *testing.T) {
+	t.Parallel()
+	server := mailtest.Script(t, imapUpTo(func(c *mailtest.Conn, _ string) {
+		c.Send("* 1 FETCH (UID 1 RFC822.SIZE 3 BODY[] {3}\r\nm01)\r\n{tag} OK\r\n")
+	}))
+	s := open(t, mailtest.Connection(t, mailtest.NewCA(t), mail.IMAP, mail.NoTLS, server.Port, "user", "canary"))
+	ended := make(chan any, 1)
+	go func() {
+		defer func() {
+			fault := recover()
+			_ = s.Close()
+			ended <- fault
+		}()
+		_ = s.Fetch(context.Background(), []mail.Ref{{UID: 1}}, func(mail.Message) error { panic("oh") })
+	}()
+	select {
+	case fault := <-ended:
+		if fault != "oh" {
+			t.Errorf("%v", fault)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("the session does not end")
 	}
 }

@@ -405,6 +405,9 @@ func (s *pop3Session) Apply(refs []mail.Ref, d disposition.Disposition) {
 // Commit implements poll.Session. A deletion counts only when QUIT was
 // answered +OK (RFC 1939, section 6).
 func (s *pop3Session) Commit(ctx context.Context) (warning string, err error) {
+	if s.done {
+		return "", s.fail(mail.OpDispose, errors.New("the session is out of step with the server: nothing was deleted, the next one does it"))
+	}
 	defer s.conn.begin(ctx, replyBudget)()
 	s.done = true
 	window := 1

@@ -111,7 +111,8 @@ func (p *pass) open(ctx context.Context) (Session, error) {
 func (p *pass) load(ctx context.Context) error {
 	box, messages := p.session.Box()
 	if box != p.box {
-		p.box, p.skip = box, mail.Set{}
+		p.box, p.skip, p.failed = box, mail.Set{}, nil
+		clear(p.faults) // they were of messages of another box
 	}
 	var err error
 	if p.ledger, err = p.Journal.Load(ctx, p.c.Name, box); err != nil {

@@ -207,9 +207,13 @@ func (p *pass) fetch(ctx, hard context.Context, refs []mail.Ref) ([]mail.Entry, 
 				return failed
 			}
 		}
-		if m.Err != nil {
+		switch {
+		case m.Retracted:
+			left = append(left, m.Ref)
+			return nil
+		case m.Err != nil:
 			p.fail(m.Ref, m.Err)
-		} else {
+		default:
 			var entry mail.Entry
 			if entry, failed = p.take(hard, m); failed != nil {
 				return failed

@@ -82,7 +82,7 @@ func (r *rig) start(log *zap.Logger) {
 	r.ok(err)
 	keep := make(map[string]bool)
 	for _, path := range temps {
-		keep[path] = true
+		keep[filepath.Base(path)] = true
 	}
 	_, err = files.Clean(r.c.Folder, keep)
 	r.ok(err)

@@ -218,6 +218,8 @@ func (s *Store) Remove(ctx context.Context, choice Choice) (Chosen, error) {
 // judge does something about the certificate that is chosen, and puts it into
 // force.
 func (s *Store) judge(ctx context.Context, what string, choice Choice, do func(*sql.Tx, Chosen) error) (c Chosen, err error) {
+	s.judging.Lock()
+	defer s.judging.Unlock()
 	var trust certificates
 	err = s.write(ctx, what, func(tx *sql.Tx) error {
 		all, err := refused(ctx, tx)

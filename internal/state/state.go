@@ -49,7 +49,8 @@ type Store struct {
 
 	broken atomic.Pointer[error] // wraps errUncertain
 
-	trusted atomic.Pointer[certificates] // as recorded
+	judging sync.Mutex // what is recorded of trust is put into force in its order
+	trusted atomic.Pointer[certificates]
 }
 
 // errUncertain marks the end of a store. A commit failed in a way that leaves

@@ -254,7 +254,7 @@ func crashAndRestart(t *testing.T, point string, dispose disposition.Disposition
 		}
 		keep := map[string]bool{}
 		for _, path := range temps {
-			keep[path] = true
+			keep[filepath.Base(path)] = true
 		}
 		if _, err := files.Clean(dir, keep); err != nil {
 			t.Fatal(err)
