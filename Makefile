@@ -63,6 +63,7 @@ lint: $(LINT) ## Check format, vet, layers and more (.golangci.yml)
 .PHONY: fmt
 fmt: $(LINT) ## Format the code
 	$(LINT) fmt
+	cd $(WIRES) && $(CURDIR)/$(LINT) fmt
 
 .PHONY: check
 check: lint test ## What has to pass before a change lands

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/Shopify/toxiproxy/v2/toxics"
-
 	"mailpoller/internal/mail"
 	"mailpoller/internal/mailtest"
 	"mailpoller/test/rig"
