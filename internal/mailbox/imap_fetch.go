@@ -216,11 +216,15 @@ func (l *literal) end() error {
 // drop ends the session in the middle of a FETCH. The library would drain what
 // it holds to its end, however large it is, and its goroutine waits until
 // somebody reads it: so the wire goes first, and then what was buffered is read
-// past, the messages behind the one at hand included.
+// past, the messages behind the one at hand included. Where it was the wire that
+// failed, nothing is buffered, and the library reads on by itself.
 func (f *fetching) drop() {
 	f.s.broken = true
+	failed := f.s.conn.err() != nil
 	f.s.close()
-	_ = f.cmd.Close() // what went wrong is known
+	if !failed {
+		_ = f.cmd.Close() // what went wrong is known
+	}
 }
 
 // tally counts the octets written to it.
