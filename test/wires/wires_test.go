@@ -224,7 +224,8 @@ func TestWiresThatHang(t *testing.T) {
 		if view.Error == nil && share >= over {
 			return
 		}
-		if view.Error == nil || view.Error.Kind != "timeout" || view.Duration > (silence+10*time.Second).Seconds() {
+		// A server hangs up by itself behind QUIT, and the end of its stream comes through.
+		if view.Error == nil || view.Error.Kind != "timeout" && view.Error.Op != "dispose" || view.Duration > (silence+10*time.Second).Seconds() {
 			t.Errorf("after %.1f s: %+v", view.Duration, view.Error)
 		}
 	})
