@@ -203,9 +203,7 @@ func (p *pass) fetch(ctx, hard context.Context, refs []mail.Ref) ([]mail.Entry, 
 		if at := slices.IndexFunc(entries, func(e mail.Entry) bool { return e.ID() == m.ID() }); at >= 0 { // taken back
 			taken := entries[at]
 			entries = slices.Delete(entries, at, at+1)
-			if failed = p.discard([]mail.Entry{taken}, nil); failed != nil {
-				return failed
-			}
+			_ = p.discard([]mail.Entry{taken}, nil) // what stopped us, if anything did, goes on to
 		}
 		switch {
 		case m.Retracted:
@@ -225,6 +223,8 @@ func (p *pass) fetch(ctx, hard context.Context, refs []mail.Ref) ([]mail.Entry, 
 		}
 		return failed
 	})
+	// A server answers in an order of its own; messages become visible in ours.
+	slices.SortStableFunc(entries, func(a, b mail.Entry) int { return cmp.Compare(place(refs, a), place(refs, b)) })
 	switch {
 	case failed != nil:
 		return entries, failed
@@ -232,6 +232,11 @@ func (p *pass) fetch(ctx, hard context.Context, refs []mail.Ref) ([]mail.Entry, 
 		return entries, p.lost(left[0], err) // the wire broke when this one was asked for
 	}
 	return entries, err
+}
+
+// place is where in refs an entry's message is.
+func place(refs []mail.Ref, e mail.Entry) int {
+	return slices.IndexFunc(refs, func(r mail.Ref) bool { return r.ID() == e.ID() })
 }
 
 // take writes one message into the folder. One that was delivered before, out

@@ -77,6 +77,31 @@ func TestShutdownWhileAMessageIsFetched(t *testing.T) {
 	}
 }
 
+// TestShutdownWhileAServerTakesMessagesBack: what ends is the job, and not for
+// a fault of theirs.
+func TestShutdownWhileAServerTakesMessagesBack(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, mail.IMAP, disposition.Delete)
+	r.mailbox("12")
+	r.c.MaxMessages = 0
+	r.retracts = true
+	ctx, cancel := context.WithCancel(t.Context())
+	r.at = func(point string) error {
+		if point == "middle of a message" {
+			cancel()
+		}
+		return nil
+	}
+	if result := r.Poll(ctx, r.c); result.Err == nil || result.Err.Kind != mail.KindCanceled || r.opened != 1 {
+		t.Errorf("after %d sessions: %+v", r.opened, result)
+	}
+	r.faults(nil)
+	r.left("1", "2")
+	r.unhindered()
+	r.poll(mail.OutcomeSaved)
+	r.delivered("1", "2")
+}
+
 // TestShutdownWhileWaiting for a retry, or for the server, ends the job at
 // once: nothing is at hand that the grace is for.
 func TestShutdownWhileWaiting(t *testing.T) {

@@ -1,7 +1,9 @@
 package poll
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"io"
 	"slices"
 	"strconv"
@@ -42,6 +44,7 @@ type server struct {
 	fetched  map[string]int
 	opened   int
 	closed   int
+	retracts bool                     // the first message that is handed over next is taken back
 	at       func(point string) error // called at each point where a test may interfere
 }
 
@@ -154,7 +157,17 @@ func (s *session) Pick(ctx context.Context, q mail.Query) ([]mail.Ref, error) {
 	return refs, nil
 }
 
+// Fetch hands over what IMAP is asked for in the order of the mailbox, as
+// servers do.
 func (s *session) Fetch(ctx context.Context, refs []mail.Ref, each func(mail.Message) error) error {
+	if s.store == mail.IMAP {
+		refs = slices.SortedFunc(slices.Values(refs), func(a, b mail.Ref) int { return cmp.Compare(a.UID, b.UID) })
+	}
+	if s.retracts {
+		s.retracts = false
+		err := each(mail.Message{Ref: refs[0], Body: &body{ctx: ctx, session: s, letter: s.find(refs[0])}})
+		return errors.Join(err, each(mail.Message{Ref: refs[0], Retracted: true}))
+	}
 	for _, ref := range refs {
 		if err := s.use(ctx, "fetch"); err != nil {
 			return err
