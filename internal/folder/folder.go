@@ -55,16 +55,11 @@ func (s *Store) Write(c *mail.Connection, box mail.Box, m mail.Message) (mail.En
 		return mail.Entry{}, err
 	}
 	defer dir.Close()
-	inode, err := identity(dir)
-	if err != nil {
-		return mail.Entry{}, failure(c.Folder, err)
-	}
 	entry := mail.Entry{
-		Ref:   m.Ref,
-		Dir:   c.Folder,
-		Inode: inode,
-		Temp:  s.prefix + rand.Text() + suffix,
-		Name:  name(c.Name, box, m.Ref),
+		Ref:  m.Ref,
+		Dir:  c.Folder,
+		Temp: s.prefix + rand.Text() + suffix,
+		Name: name(c.Name, box, m.Ref),
 	}
 	file, err := os.OpenFile(filepath.Join(entry.Dir, entry.Temp), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -72,6 +67,11 @@ func (s *Store) Write(c *mail.Connection, box mail.Box, m mail.Message) (mail.En
 	}
 	w := &writer{file: file, hash: sha256.New()}
 	entry.File = file
+	// Not before there is a file in it: an overlay file system makes a folder
+	// anew when it is first written to.
+	if entry.Inode, err = identity(dir); err != nil {
+		return mail.Entry{}, errors.Join(failure(c.Folder, err), s.Discard(entry))
+	}
 	if err := w.fill(m.Body, c.FileMode); err != nil {
 		return mail.Entry{}, errors.Join(err, s.Discard(entry))
 	}

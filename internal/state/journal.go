@@ -254,6 +254,8 @@ func (r *record) save(ctx context.Context, tx *sql.Tx, replace, insert *sql.Stmt
 	return err
 }
 
+// published is what a message turns into once its file is visible: what is on
+// record of the file has done its duty.
 const published = `UPDATE message SET pending = 0, dir = '', inode = 0, temp = '', name = ''`
 
 // Dispose records that d is in force for messages that are published. One

@@ -77,6 +77,3 @@ func (s *Store) Recognise(ctx context.Context, connection string, d mail.Digest)
 	})
 	return known, err
 }
-
-// published is what a message turns into once its file is visible: what is on
-// record of the file has done its duty.

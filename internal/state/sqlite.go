@@ -66,10 +66,10 @@ func openDatabase(ctx context.Context, path string) (database, error) {
 	}
 	// NORMAL leaves the last commits to the next sync of the log.
 	if db.history, err = connect(path, 1, "_txlock=immediate", "_pragma=synchronous(NORMAL)"); err != nil {
-		return database{}, errors.Join(err, db.writes.Close())
+		return database{}, errors.Join(err, db.close())
 	}
 	if db.reads, err = connect(path, readers, "_pragma=query_only(1)"); err != nil {
-		return database{}, errors.Join(err, db.writes.Close())
+		return database{}, errors.Join(err, db.close())
 	}
 	if err = migrate(ctx, db.writes, path, version); err != nil {
 		return database{}, errors.Join(err, db.close())
@@ -96,8 +96,9 @@ func inspect(ctx context.Context, path string, crashed, whole bool) (version int
 	return version, errors.Join(err, db.Close())
 }
 
-// prepareFile makes the database file unless it is there, and makes its name
-// durable. It returns the size. It must not be called while the file is open:
+// prepareFile makes the database file unless it is there, and makes it and its
+// name durable: it may be a copy that an operator has just put there. It
+// returns the size. It must not be called while the file is open:
 // a process that closes a file loses the locks that SQLite has on it
 // (https://www.sqlite.org/howtocorrupt.html, section 2.2).
 func prepareFile(path string) (size int64, err error) {
@@ -118,10 +119,7 @@ func prepareFile(path string) (size int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if info.Size() > 0 { // its name was made durable before anything was written
-		return info.Size(), nil
-	}
-	return 0, errors.Join(file.Sync(), syncDir(filepath.Dir(path)))
+	return info.Size(), errors.Join(file.Sync(), syncDir(filepath.Dir(path)))
 }
 
 func connect(path string, connections int, parameters ...string) (*sql.DB, error) {

@@ -4,8 +4,8 @@
 //
 // What a method that writes has recorded is on the disk when it returns nil
 // (but for RecordJob), and is not recorded when it returns an error, with one
-// exception, after which the store refuses to go on (see errUncertain). What changed nothing
-// writes nothing: a poll of a mailbox without news only reads.
+// exception, after which the store refuses to go on (see errUncertain). What
+// changed nothing writes nothing: a poll of a mailbox without news only reads.
 //
 // The SQL is plain enough for other databases; what is SQLite's own is in
 // sqlite.go.
@@ -76,10 +76,8 @@ func (s *Store) open(ctx context.Context, dir string) (err error) {
 	if s.dir, err = filepath.Abs(dir); err != nil {
 		return err
 	}
-	if info, err := os.Stat(filepath.Join(s.dir, databaseName)); err != nil || info.Size() == 0 {
-		if err := makeDir(s.dir); err != nil {
-			return err
-		}
+	if err := makeDir(s.dir); err != nil {
+		return err
 	}
 	if s.lock, err = lock(s.dir); err != nil {
 		return err
