@@ -93,34 +93,29 @@ func (c *Client) Jobs(ctx context.Context, filter JobFilter) ([]mail.Result, err
 // called Poll. When ctx ends, so does the job in the daemon.
 func (c *Client) Poll(ctx context.Context, name string, dryRun bool) (mail.Result, error) {
 	query := url.Values{"connection": {name}, "dry_run": {strconv.FormatBool(dryRun)}}
-	body, err := c.open(ctx, http.MethodPost, "/api/v1/poll?"+query.Encode())
-	if err != nil {
+	e, err := c.follow(ctx, "/api/v1/poll?"+query.Encode())
+	if err != nil || e.Result == nil {
 		return mail.Result{}, err
 	}
-	defer body.Close()
-	trace := mail.TraceOf(ctx)
-	for lines := json.NewDecoder(body); ; {
-		var e event
-		switch err := lines.Decode(&e); {
-		case err != nil:
-			lost := mail.Errorf(mail.OpPoll, mail.KindInternal, "lost the daemon before the job ended: %w", err)
-			lost.Hint = "the job is cut off safely; `poller jobs` shows what it came to"
-			return mail.Result{}, lost
-		case e.Result != nil:
-			return Result(*e.Result), nil
-		case e.Problem != nil:
-			return mail.Result{}, e.Problem.err()
-		}
-		e.replay(trace)
-	}
+	return Result(*e.Result), nil
 }
 
 // Test is Daemon's. The trace of ctx hears of the steps by the goroutine that
 // called Test.
 func (c *Client) Test(ctx context.Context, name string) (mail.Test, error) {
-	body, err := c.open(ctx, http.MethodPost, "/api/v1/test?"+url.Values{"connection": {name}}.Encode())
-	if err != nil {
+	e, err := c.follow(ctx, "/api/v1/test?"+url.Values{"connection": {name}}.Encode())
+	if err != nil || e.Test == nil {
 		return mail.Test{}, err
+	}
+	return e.Test.test(), nil
+}
+
+// follow makes a request that is answered by a stream, tells the trace of ctx
+// what comes with it, and returns the event that ends it.
+func (c *Client) follow(ctx context.Context, path string) (last event, err error) {
+	body, err := c.open(ctx, http.MethodPost, path)
+	if err != nil {
+		return event{}, err
 	}
 	defer body.Close()
 	trace := mail.TraceOf(ctx)
@@ -128,11 +123,13 @@ func (c *Client) Test(ctx context.Context, name string) (mail.Test, error) {
 		var e event
 		switch err := lines.Decode(&e); {
 		case err != nil:
-			return mail.Test{}, fmt.Errorf("lost the daemon before the test ended: %w", err)
-		case e.Test != nil:
-			return e.Test.test(), nil
+			lost := mail.Errorf(mail.OpPoll, mail.KindInternal, "lost the daemon before it was done: %w", err)
+			lost.Hint = "a job is cut off safely; `poller jobs` shows what it came to"
+			return event{}, lost
 		case e.Problem != nil:
-			return mail.Test{}, e.Problem.err()
+			return event{}, e.Problem.err()
+		case e.Result != nil, e.Test != nil:
+			return e, nil
 		}
 		e.replay(trace)
 	}

@@ -66,6 +66,7 @@ func (a *App) Run(ctx context.Context, hangups <-chan os.Signal, ready func(list
 		}
 		start(func(ctx context.Context) error { return admin.Serve(ctx, public, handler) })
 	}
+	a.readKeys(ctx)
 	start(a.scheduler.Run)
 	start(a.watchdog)
 	a.running.Store(true)
@@ -131,7 +132,8 @@ func (a *App) Reload(ctx context.Context) error {
 	a.keys.Reset()
 	a.config.Store(newLoaded(c))
 	a.setLevel(c.Log.Level)
-	a.apply(ctx)
+	a.readKeys(ctx)
+	a.apply()
 	a.log.Info("configuration reloaded", zap.Int("connections", len(c.Connections)))
 	return nil
 }

@@ -119,7 +119,7 @@ func Open(ctx context.Context, c *config.Config, build Build, log *zap.Logger, l
 		Started:      func(_ *mail.Connection, lag time.Duration) { a.metrics.Started(lag) },
 		Log:          log.Named("schedule"),
 	})
-	a.apply(ctx)
+	a.apply()
 	if err := a.clean(ctx); err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
@@ -157,10 +157,9 @@ func (a *App) clean(ctx context.Context) error {
 }
 
 // apply puts the loaded configuration into force.
-func (a *App) apply(ctx context.Context) {
+func (a *App) apply() {
 	c := a.config.Load()
 	a.metrics.Servers(c.Connections)
-	a.metrics.Keys(a.expiries(ctx, c.Config))
 	names := make([]string, len(c.Connections))
 	for i := range c.Connections {
 		names[i] = c.Connections[i].Name
@@ -170,9 +169,10 @@ func (a *App) apply(ctx context.Context) {
 	a.scheduler.Update(c.Connections)
 }
 
-// expiries reads the client certificates, so that what is wrong with one is
-// said before a poll needs it, and returns when each expires.
-func (a *App) expiries(ctx context.Context, c *config.Config) map[string]time.Time {
+// readKeys reads the client certificates, so that what is wrong with one is
+// said before a poll needs it, and tells when each expires.
+func (a *App) readKeys(ctx context.Context) {
+	c := a.config.Load()
 	ends := make(map[string]time.Time, len(c.Keys))
 	for i := range c.Keys {
 		label := c.Keys[i].Label
@@ -186,7 +186,7 @@ func (a *App) expiries(ctx context.Context, c *config.Config) map[string]time.Ti
 			a.log.Warn("the certificate of a key "+text, zap.String("key", label))
 		}
 	}
-	return ends
+	a.metrics.Keys(ends)
 }
 
 // run is one job, told to everyone who wants to know: the log, the metrics,

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 
 	"mailpoller/internal/mail"
@@ -95,12 +94,6 @@ func within(files string, err error) error {
 }
 
 func readKey(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() || info.Size() > maxKey {
-		return nil, fmt.Errorf("%s is no file of a key", path)
-	}
-	return os.ReadFile(path)
+	data, err := readFile(path, maxKey)
+	return data, within(path, err)
 }

@@ -51,7 +51,7 @@ func TestAKeyThatCannotBeUsedSaysWhy(t *testing.T) {
 		want string
 	}{
 		{"a missing file", mail.ClientKey{Certificate: certificate, PrivateKey: dir + "/missing"}, "missing: no such file"},
-		{"a directory", mail.ClientKey{Certificate: certificate, PrivateKey: dir}, "is no file of a key"},
+		{"a directory", mail.ClientKey{Certificate: certificate, PrivateKey: dir}, "it is not a regular file"},
 		{"rubbish", mail.ClientKey{PKCS12: rubbish}, rubbish + ": "},
 		{"another one's private key", mail.ClientKey{Certificate: certificate, PrivateKey: other}, "private key does not match public key"},
 		{"a password that is not there", mail.ClientKey{Certificate: certificate, PrivateKey: private, Password: mail.SecretSource{File: dir + "/missing"}}, "no such file"},

@@ -44,7 +44,9 @@ const (
 	commandTimeout = 30 * time.Second
 )
 
-var errTooMuch = fmt.Errorf("it is larger than %d KiB", maxSecret>>10)
+var errTooMuch = tooMuch(maxSecret)
+
+func tooMuch(most int) error { return fmt.Errorf("it is larger than %d KiB", most>>10) }
 
 // Get is the secret behind a source; none for a source that names nothing. Its
 // errors are *mail.Error, of kind config unless ctx ended. An error is not
@@ -111,7 +113,9 @@ func (s *Secrets) from(ctx context.Context, src mail.SecretSource) (mail.Secret,
 	switch {
 	case src.File != "":
 		hint = "write the secret into the file, and let the user that runs poller read it"
-		value, err = readFile(src.File)
+		var data []byte
+		data, err = readFile(src.File, maxSecret)
+		value = string(data)
 	case src.Env != "":
 		hint = "set the variable in the environment of poller (Environment= of its unit)"
 		var set bool
@@ -145,14 +149,15 @@ func (s *Secrets) from(ctx context.Context, src mail.SecretSource) (mail.Secret,
 	return mail.NewSecret(value), nil
 }
 
-func readFile(path string) (string, error) {
+// readFile reads a file of up to so many octets.
+func readFile(path string, most int) ([]byte, error) {
 	// A pipe or a device must not make the poll wait.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return "", cause(err)
+		return nil, cause(err)
 	}
 	defer f.Close()
-	return readRegular(f)
+	return readRegular(f, most)
 }
 
 func (s *Secrets) credential(name string) (string, error) {
@@ -169,22 +174,23 @@ func (s *Secrets) credential(name string) (string, error) {
 		return "", cause(err)
 	}
 	defer f.Close()
-	return readRegular(f)
+	data, err := readRegular(f, maxSecret)
+	return string(data), err
 }
 
-func readRegular(f *os.File) (string, error) {
+func readRegular(f *os.File, most int) ([]byte, error) {
 	info, err := f.Stat()
 	if err != nil {
-		return "", cause(err)
+		return nil, cause(err)
 	}
 	if !info.Mode().IsRegular() {
-		return "", errors.New("it is not a regular file")
+		return nil, errors.New("it is not a regular file")
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
-	if err == nil && len(data) > maxSecret {
-		err = errTooMuch
+	data, err := io.ReadAll(io.LimitReader(f, int64(most)+1))
+	if err == nil && len(data) > most {
+		err = tooMuch(most)
 	}
-	return string(data), cause(err)
+	return data, cause(err)
 }
 
 // cause is what the system said, without the path.

@@ -175,7 +175,7 @@ func imapRows() []row {
 		// Nothing in order follows message 1, so that it does not count yet.
 		{name: "BYE in the middle", odd: on(fetch2, "* BYE shutting down\r\n", cut), op: mail.OpFetch, kind: mail.KindNetwork},
 		{name: "no UIDVALIDITY", odd: on(selects, "* 3 EXISTS\r\n{tag} OK done\r\n"), op: mail.OpOpenMailbox, kind: mail.KindProtocol, says: "UIDVALIDITY", never: search},
-		{name: "NO to STORE", odd: on(store, "{tag} NO [OVERQUOTA] full\r\n"), op: mail.OpDispose, kind: mail.KindProtocol, says: "[OVERQUOTA] full", saved: 3},
+		{name: "NO to STORE", odd: on(store, "{tag} NO [OVERQUOTA] full\r\n"), op: mail.OpDispose, kind: mail.KindProtocol, says: "[OVERQUOTA] full", saved: 3, never: expunge},
 		{name: "NO to EXPUNGE", odd: on(expunge, "{tag} NO [INUSE] somebody reads\r\n"), op: mail.OpDispose, kind: mail.KindProtocol, says: "[INUSE] somebody reads", saved: 3},
 		{name: "NO to SEARCH", odd: on(search, "{tag} NO [UNAVAILABLE] index is broken\r\n"), op: mail.OpPick, kind: mail.KindProtocol, says: "index is broken", never: changes},
 	}
