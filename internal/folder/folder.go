@@ -22,11 +22,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"mailpoller/internal/mail"
@@ -46,15 +44,10 @@ func New(instance string) *Store { return &Store{prefix: ".poller-" + instance +
 
 // Write writes a message under a temporary name in the folder of c. The entry
 // holds all that Publish needs; its File is open until Sync or Discard, so that
-// no failure of the disk goes unnoticed in between. On failure nothing stays behind. A failure of the message's
-// body is returned as the body reported it, one of the folder as a
-// *mail.Error of kind storage.
+// no failure of the disk goes unnoticed in between. On failure nothing stays
+// behind. A failure of the message's body is returned as the body reported it,
+// one of the folder as a *mail.Error of kind storage.
 func (s *Store) Write(c *mail.Connection, box mail.Box, m mail.Message) (mail.Entry, error) {
-	dir, err := openDir(c.Folder)
-	if err != nil {
-		return mail.Entry{}, err
-	}
-	defer dir.Close()
 	entry := mail.Entry{
 		Ref:  m.Ref,
 		Dir:  c.Folder,
@@ -69,7 +62,7 @@ func (s *Store) Write(c *mail.Connection, box mail.Box, m mail.Message) (mail.En
 	entry.File = file
 	// Not before there is a file in it: an overlay file system makes a folder
 	// anew when it is first written to.
-	if entry.Inode, err = identity(dir); err != nil {
+	if entry.Inode, err = identity(unix.AT_FDCWD, c.Folder); err != nil {
 		return mail.Entry{}, errors.Join(failure(c.Folder, err), s.Discard(entry))
 	}
 	if err := w.fill(m.Body, c.FileMode); err != nil {
@@ -115,51 +108,6 @@ func (w *writer) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// syncers is how many files are synced at once: a journaling file system
-// makes durable together what is asked for at the same time.
-const syncers = 16
-
-// Sync makes entries durable: their octets, and their names in the folder. It
-// closes their files, and sets File to nil. After an error none of them counts
-// as durable.
-func (s *Store) Sync(folder string, entries []mail.Entry) error {
-	if !slices.ContainsFunc(entries, func(e mail.Entry) bool { return e.Temp != "" }) {
-		return nil // all were delivered before: nothing was written
-	}
-	var group errgroup.Group
-	group.SetLimit(syncers)
-	for i := range entries {
-		if file := entries[i].File; file != nil {
-			entries[i].File = nil
-			group.Go(func() error { return errors.Join(file.Sync(), file.Close()) })
-		}
-	}
-	if err := group.Wait(); err != nil {
-		return failure(folder, err)
-	}
-	dir, err := openDir(folder)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return syncNames(dir)
-}
-
-// syncNames makes the names in an open folder durable. XFS reports that it did
-// also when an error has shut it down before, and the names are lost; nothing
-// on it can be opened then.
-func syncNames(dir *os.File) error {
-	if err := dir.Sync(); err != nil {
-		return failure(dir.Name(), err)
-	}
-	again, err := openDir(dir.Name())
-	if err != nil {
-		return err
-	}
-	again.Close()
-	return nil
-}
-
 // Publish makes the messages of entries visible, each in one rename, and the
 // renames durable. published are the entries whose message is or was visible,
 // with the Name it got; it is safe to publish an entry again. vanished are
@@ -192,7 +140,7 @@ func publishIn(ctx context.Context, folder string, entries []mail.Entry) (publis
 		return nil, nil, err
 	}
 	defer dir.Close()
-	inode, err := identity(dir)
+	inode, err := identity(int(dir.Fd()), "")
 	if err != nil {
 		return nil, nil, failure(folder, err)
 	}
@@ -219,13 +167,13 @@ func publishIn(ctx context.Context, folder string, entries []mail.Entry) (publis
 	return append(published, renamed...), vanished, nil
 }
 
-// identity tells a directory from one that was made in its place, also when
-// that got the same inode: by the number of its inode and the time of its
-// birth, where the file system keeps it.
-func identity(dir *os.File) (uint64, error) {
+// identity tells a directory, which is open or has a path, from one that was
+// made in its place, also when that got the same inode: by the number of its
+// inode and the time of its birth, where the file system keeps it.
+func identity(dir int, path string) (uint64, error) {
 	var stat unix.Statx_t
-	if err := unix.Statx(int(dir.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_INO|unix.STATX_BTIME, &stat); err != nil {
-		return 0, &os.PathError{Op: "statx", Path: dir.Name(), Err: err}
+	if err := unix.Statx(dir, path, unix.AT_EMPTY_PATH, unix.STATX_INO|unix.STATX_BTIME, &stat); err != nil {
+		return 0, &os.PathError{Op: "statx", Path: path, Err: err}
 	}
 	sum := fnv.New64a()
 	fmt.Fprintln(sum, stat.Ino)
@@ -311,8 +259,8 @@ func (s *Store) Discard(e mail.Entry) error {
 
 // Clean removes the temporary files that a crash left in a folder, except
 // those whose names are in keep: they are recorded, and will be published. Names
-// count, and not paths, because one folder may have several. It must not run while messages are written into the folder. It
-// returns how many it removed. A folder that is missing has nothing to clean.
+// count, and not paths, because one folder may have several. It must not run
+// while messages are written into the folder. It returns how many it removed. A folder that is missing has nothing to clean.
 func (s *Store) Clean(folder string, keep map[string]bool) (int, error) {
 	entries, err := os.ReadDir(folder)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -34,6 +34,9 @@ func (r Ref) ID() string {
 	return r.UIDL
 }
 
+// Same reports whether both name the same message.
+func (r Ref) Same(other Ref) bool { return r.UID == other.UID && r.UIDL == other.UIDL }
+
 // Set is a set of messages of one box. The zero value is empty.
 type Set struct {
 	UIDs  UIDSet              // IMAP

@@ -1,6 +1,7 @@
 package mailbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,9 +26,11 @@ type imapSession struct {
 	client   *imapclient.Client
 	caps     imap.CapSet
 	box      mail.Box
-	messages uint32 // in the mailbox when it was opened, less those that were removed since
+	selected *imapclient.SelectCommand // nil until it is sent
+	messages uint32                    // in the mailbox when it was opened, less those that were removed since
 	applied  map[disposition.Disposition]imap.UIDSet
-	broken   bool // a literal was left unread: the client cannot go on
+	buffer   []byte // what a message passes through; nil until there was one
+	broken   bool   // a literal was left unread: the client cannot go on
 }
 
 // openIMAP speaks IMAP up to an open mailbox. The greeting and the upgrade to
@@ -126,7 +129,9 @@ func (s *imapSession) authenticate() (string, error) {
 	case mail.AuthPlain:
 		err = s.client.Authenticate(sasl.NewPlainClient("", user, secret))
 	default:
-		err = s.client.Login(user, secret).Wait()
+		login := s.client.Login(user, secret)
+		s.sendSelect() // whatever comes of the login, there is nothing else to ask
+		err = login.Wait()
 	}
 	if err != nil {
 		return "", s.fail(mail.OpAuthenticate, err)
@@ -168,8 +173,10 @@ func isASCII(s string) bool {
 // open opens the mailbox: with EXAMINE where nothing is to change on the
 // server, so that nothing does, not even \Recent.
 func (s *imapSession) open() (string, error) {
-	readOnly := !s.c.Dispose.ChangesServer()
-	data, err := s.client.Select(s.c.Mailbox, &imap.SelectOptions{ReadOnly: readOnly}).Wait()
+	if s.selected == nil {
+		s.sendSelect()
+	}
+	data, err := s.selected.Wait()
 	if err != nil {
 		return "", s.notOpened(s.fail(mail.OpOpenMailbox, err))
 	}
@@ -179,6 +186,11 @@ func (s *imapSession) open() (string, error) {
 	s.box = mail.Box{Account: s.c.Account(), Validity: data.UIDValidity}
 	s.messages = data.NumMessages
 	return fmt.Sprintf("%s: %d messages, UIDVALIDITY %d", s.c.Mailbox, data.NumMessages, data.UIDValidity), nil
+}
+
+// sendSelect asks for the mailbox, and does not wait.
+func (s *imapSession) sendSelect() {
+	s.selected = s.client.Select(s.c.Mailbox, &imap.SelectOptions{ReadOnly: !s.c.Dispose.ChangesServer()})
 }
 
 // notOpened adds to the failure to open a mailbox which ones there are.
@@ -251,15 +263,8 @@ func (s *imapSession) Commit(ctx context.Context) (warning string, err error) {
 			}
 		}
 		for uids := range slices.Chunk(s.applied[step.d], maxRanges) {
-			// The answer is waited for before anything else is asked: the
-			// library would wait for ever for somebody to take the expunges
-			// that the server may tell of in it.
-			store := &imap.StoreFlags{Op: imap.StoreFlagsAdd, Silent: true, Flags: []imap.Flag{step.flag}}
-			err := s.client.Store(uids, store, nil).Close()
-			if err == nil && step.d == disposition.Delete {
-				warning, err = s.expunge(uids)
-			}
-			if err != nil {
+			said, err := s.put(uids, step.flag)
+			if warning = cmp.Or(warning, said); err != nil {
 				return warning, s.fail(mail.OpDispose, err)
 			}
 		}
@@ -283,6 +288,18 @@ func (s *imapSession) checkValidity() error {
 		return s.fail(mail.OpDispose, fmt.Errorf("UIDVALIDITY changed from %d to %d during the session, so nothing was deleted", s.box.Validity, now))
 	}
 	return nil
+}
+
+// put sets a flag, and where it is \Deleted, removes the messages. STORE is
+// answered before EXPUNGE is asked for: Dovecot 2.3 now and then removes nothing
+// when both come at once, and says OK.
+func (s *imapSession) put(uids imap.UIDSet, flag imap.Flag) (warning string, err error) {
+	store := &imap.StoreFlags{Op: imap.StoreFlagsAdd, Silent: true, Flags: []imap.Flag{flag}}
+	err = s.client.Store(uids, store, nil).Close()
+	if err == nil && flag == imap.FlagDeleted {
+		return s.expunge(uids)
+	}
+	return "", err
 }
 
 // expunge removes messages that carry \Deleted. A server without UIDPLUS can
@@ -314,20 +331,16 @@ func (s *imapSession) removed(cmd *imapclient.ExpungeCommand) error {
 }
 
 // Close implements poll.Session. LOGOUT leaves the mailbox without removing
-// anything from it, as CLOSE would.
+// anything from it, as CLOSE would. Nothing hangs on its answer, and it is not
+// waited for.
 func (s *imapSession) Close() error {
-	if s.broken || s.conn.err() != nil {
-		s.abort()
-		return nil
+	if !s.broken && s.conn.err() == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		defer s.conn.begin(ctx, replyBudget)()
+		s.client.Logout()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-	defer cancel()
-	defer s.conn.begin(ctx, replyBudget)()
-	err := s.client.Logout().Wait()
 	s.abort()
-	if err != nil {
-		return s.fail(mail.OpClose, err)
-	}
 	return nil
 }
 

@@ -182,7 +182,10 @@ type literal struct {
 func (l *literal) WriteTo(w io.Writer) (int64, error) {
 	s := l.f.s
 	s.conn.allow(l.size + l.size/64) // and what TLS adds
-	n, err := io.Copy(w, io.TeeReader(l.r, (*tally)(&l.read)))
+	if s.buffer == nil {
+		s.buffer = make([]byte, readBuffer)
+	}
+	n, err := io.CopyBuffer(w, io.TeeReader(l.r, (*tally)(&l.read)), s.buffer)
 	switch {
 	case err != nil && s.conn.err() == nil:
 		return n, err // the writer's

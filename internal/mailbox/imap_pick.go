@@ -123,8 +123,9 @@ func (p *imapPick) search(within mail.UIDSet, seq imap.SeqSet, options *imap.Sea
 	return data, within.And(rangesOf(data)), nil
 }
 
-// byExtremes lets the server name the first or the last match, and where more
-// than one is wanted, how many there are and what lies around it.
+// byExtremes lets the server name the first or the last match. Where more than
+// one is wanted, it names all of a small mailbox, and of a larger one how many
+// there are and what lies around them.
 func (p *imapPick) byExtremes(allowed mail.UIDSet) error {
 	for len(allowed) > 0 && !p.full() {
 		var chunk mail.UIDSet
@@ -134,17 +135,19 @@ func (p *imapPick) byExtremes(allowed mail.UIDSet) error {
 			chunk, allowed = allowed[:n], allowed[n:]
 		}
 		one := p.query.Limit == 1
+		all := !one && p.messages <= firstStretch
 		data, found, err := p.search(chunk, nil, &imap.SearchOptions{
-			ReturnMin:   !one || !p.query.Pull.Newest,
-			ReturnMax:   !one || p.query.Pull.Newest,
-			ReturnCount: !one,
+			ReturnAll:   all,
+			ReturnMin:   !all && (!one || !p.query.Pull.Newest),
+			ReturnMax:   !all && (!one || p.query.Pull.Newest),
+			ReturnCount: !all && !one,
 		})
 		switch {
 		case err != nil:
 			return err
 		case len(found) == 0:
 			continue
-		case one, data.Count > 0 && int(data.Count) == found.Len():
+		case one, all, data.Count > 0 && int(data.Count) == found.Len():
 			p.take(found)
 		default:
 			span := mail.UIDSet{{Lo: found[0].Lo, Hi: found[len(found)-1].Hi}}
@@ -237,12 +240,12 @@ func (s *imapSession) among(q mail.Query) ([]uint32, error) {
 // out.
 func (s *imapSession) sized(refs []mail.Ref) ([]mail.Ref, error) {
 	sizes := make(map[uint32]int64, len(refs))
-	for chunk := range slices.Chunk(refs, maxRanges) {
-		var set imap.UIDSet
-		for _, ref := range chunk {
-			set.AddNum(imap.UID(ref.UID))
-		}
-		messages, err := s.client.Fetch(set, &imap.FetchOptions{UID: true, RFC822Size: true}).Collect()
+	var set imap.UIDSet
+	for _, ref := range refs {
+		set.AddNum(imap.UID(ref.UID))
+	}
+	for ranges := range slices.Chunk(set, maxRanges) {
+		messages, err := s.client.Fetch(ranges, &imap.FetchOptions{UID: true, RFC822Size: true}).Collect()
 		if err != nil {
 			return nil, s.fail(mail.OpPick, err)
 		}

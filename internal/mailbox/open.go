@@ -157,6 +157,7 @@ type wire struct {
 	conn *conn         // limits
 	top  net.Conn      // conn, or TLS over it
 	r    *bufio.Reader // reads top
+	out  *bufio.Writer // what a message passes through; nil until there was one
 	tls  bool
 	lf   bool // the last line read ended in a bare LF
 

@@ -372,7 +372,7 @@ type retrieved struct {
 func (b *retrieved) WriteTo(w io.Writer) (int64, error) {
 	// Dots that were added, and line ends that the size may not count.
 	b.s.conn.allow(2 * b.size)
-	n, err := body(b.s.r, w, b.s.lf)
+	n, err := b.s.body(w)
 	switch {
 	case err != nil && b.s.conn.err() == nil && !errors.Is(err, io.ErrUnexpectedEOF):
 		return n, err // the writer's

@@ -169,19 +169,23 @@ const shortestSecret = 8
 // RFC 1939 does not allow in it spelled out. Ids are shown and recorded, so one
 // that holds the secret, which only a hostile server makes, is replaced too.
 func (w *wire) idOf(uidl string) string {
-	var b strings.Builder
-	for i := range len(uidl) {
-		if c := uidl[i]; c > ' ' && c <= '~' {
-			b.WriteByte(c)
-		} else {
-			fmt.Fprintf(&b, "%%%02X", c)
+	id := uidl
+	if strings.IndexFunc(uidl, func(r rune) bool { return r <= ' ' || r > '~' }) >= 0 {
+		var b strings.Builder
+		for i := range len(uidl) {
+			if c := uidl[i]; c > ' ' && c <= '~' {
+				b.WriteByte(c)
+			} else {
+				fmt.Fprintf(&b, "%%%02X", c)
+			}
 		}
+		id = b.String()
 	}
 	secret := slices.ContainsFunc(w.secrets, func(s string) bool { return len(s) >= shortestSecret && strings.Contains(uidl, s) })
-	if b.Len() > maxID || secret {
+	if len(id) > maxID || secret {
 		return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(uidl)))
 	}
-	return b.String()
+	return id
 }
 
 // top makes an id out of the header of a message.
@@ -193,7 +197,7 @@ func (s *pop3Session) top(num int) (string, error) {
 		return "", err
 	}
 	digest := sha256.New()
-	if _, err := body(s.r, digest, s.lf); err != nil {
+	if _, err := s.body(digest); err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("top:%x", digest.Sum(nil)), nil

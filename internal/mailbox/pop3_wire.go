@@ -64,20 +64,23 @@ func pop3Refusal(text string) *refusal {
 }
 
 // body copies the multi-line reply that follows to dst, as RFC 1939, section 3
-// transmits it: the dot that was put before a line that begins with one is
-// taken off, and every other octet is kept. Only CRLF "." CRLF ends it, so
-// that a line of a lone dot with bare LFs around it, inside a message, does
-// not. From a server that ends its own lines in a bare LF, LF "." LF ends it.
-// Whatever follows stays to be read.
-func body(r *bufio.Reader, dst io.Writer, lf bool) (int64, error) {
-	out := bufio.NewWriterSize(dst, readBuffer)
-	n, err := unstuff(r, out, lf)
+// transmits it; see unstuff. Whatever follows stays to be read.
+func (w *wire) body(dst io.Writer) (int64, error) {
+	if w.out == nil {
+		w.out = bufio.NewWriterSize(dst, readBuffer)
+	}
+	w.out.Reset(dst)
+	n, err := unstuff(w.r, w.out, w.lf)
 	if err != nil {
 		return n, err
 	}
-	return n, out.Flush()
+	return n, w.out.Flush()
 }
 
+// unstuff takes off the dot that was put before a line that begins with one,
+// and keeps every other octet. Only CRLF "." CRLF ends a reply, so that a line
+// of a lone dot with bare LFs around it, inside a message, does not. From a
+// server that ends its own lines in a bare LF, LF "." LF ends it.
 func unstuff(r *bufio.Reader, out *bufio.Writer, lf bool) (n int64, err error) {
 	start, last := true, byte(0) // at the start of a line; the octet before
 	for {
@@ -115,7 +118,7 @@ func unstuff(r *bufio.Reader, out *bufio.Writer, lf bool) (n int64, err error) {
 // without its end. An error of each ends the reading.
 func (w *wire) lines(each func(line string) error) error {
 	l := &lineWriter{each: each}
-	_, err := body(w.r, l, w.lf)
+	_, err := w.body(l)
 	return err
 }
 

@@ -115,3 +115,7 @@ func BenchmarkUnstuff(b *testing.B) {
 		}
 	}
 }
+
+func body(r *bufio.Reader, dst io.Writer, lf bool) (int64, error) {
+	return (&wire{r: r, lf: lf}).body(dst)
+}

@@ -150,7 +150,10 @@ func (p *pass) load(ctx context.Context) error {
 // IMAP server only when the journal holds more than the mailbox does, so that
 // an idle mailbox costs nothing and the journal never outgrows it.
 func (p *pass) prune(ctx context.Context, messages int) error {
-	known := p.ledger.Saved.Clone()
+	known := p.ledger.Saved
+	if len(p.ledger.Faults) > 0 {
+		known = known.Clone()
+	}
 	for _, f := range p.ledger.Faults {
 		known.Add(f.Ref)
 	}

@@ -17,7 +17,7 @@ import (
 // A batch is what is recorded, published and disposed of together. The next
 // one is fetched in the meantime.
 const (
-	batchMessages = 128
+	batchMessages = 512
 	batchOctets   = 16 << 20
 )
 
@@ -122,7 +122,7 @@ func (p *pass) takeAll(ctx, hard context.Context, refs []mail.Ref) error {
 }
 
 // takeFresh takes messages that were not saved before. Each batch is recorded
-// while the next one is fetched.
+// while the one before it is disposed of and the next one is fetched.
 func (p *pass) takeFresh(ctx, hard context.Context, fresh []mail.Ref) error {
 	var before *recording // of the batch ahead of the one that is fetched
 	defer func() {
@@ -137,14 +137,20 @@ func (p *pass) takeFresh(ctx, hard context.Context, fresh []mail.Ref) error {
 			// The session is gone; a new one finishes what is pending. What
 			// arrived whole is recorded all the same.
 			_, failed := p.finish(hard, before)
-			before = p.record(hard, entries)
+			before = p.record(hard, batch, entries)
 			_, last := p.finish(hard, before)
 			return cmp.Or(failed, last, err)
 		}
-		if failed := p.recorded(hard, before); failed != nil {
+		saved, failed := p.finish(hard, before)
+		if failed != nil {
 			return p.discard(entries, failed)
 		}
-		if before = p.record(hard, entries); err != nil {
+		before = p.record(hard, batch, entries)
+		if failed := p.dispose(hard, saved); failed != nil {
+			_, last := p.finish(hard, before)
+			return cmp.Or(failed, last)
+		}
+		if err != nil {
 			break
 		}
 		if err := p.pardonGone(ctx); err != nil {
@@ -199,8 +205,8 @@ func (p *pass) fetch(ctx, hard context.Context, refs []mail.Ref) ([]mail.Entry, 
 	var failed error // in our own hands, not in the session's
 	left := slices.Clone(refs)
 	err := p.session.Fetch(hard, refs, func(m mail.Message) error {
-		left = slices.DeleteFunc(left, func(r mail.Ref) bool { return r.ID() == m.ID() })
-		if at := slices.IndexFunc(entries, func(e mail.Entry) bool { return e.ID() == m.ID() }); at >= 0 { // taken back
+		left = slices.DeleteFunc(left, m.Same)
+		if at := slices.IndexFunc(entries, func(e mail.Entry) bool { return m.Same(e.Ref) }); at >= 0 { // taken back
 			taken := entries[at]
 			entries = slices.Delete(entries, at, at+1)
 			_ = p.discard([]mail.Entry{taken}, nil) // what stopped us, if anything did, goes on to
@@ -223,8 +229,6 @@ func (p *pass) fetch(ctx, hard context.Context, refs []mail.Ref) ([]mail.Entry, 
 		}
 		return failed
 	})
-	// A server answers in an order of its own; messages become visible in ours.
-	slices.SortStableFunc(entries, func(a, b mail.Entry) int { return cmp.Compare(place(refs, a), place(refs, b)) })
 	switch {
 	case failed != nil:
 		return entries, failed
@@ -232,11 +236,6 @@ func (p *pass) fetch(ctx, hard context.Context, refs []mail.Ref) ([]mail.Entry, 
 		return entries, p.lost(left[0], err) // the wire broke when this one was asked for
 	}
 	return entries, err
-}
-
-// place is where in refs an entry's message is.
-func place(refs []mail.Ref, e mail.Entry) int {
-	return slices.IndexFunc(refs, func(r mail.Ref) bool { return r.ID() == e.ID() })
 }
 
 // take writes one message into the folder. One that was delivered before, out

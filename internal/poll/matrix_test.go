@@ -121,12 +121,12 @@ func TestALargeMailboxIsDrainedInBatches(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, store, disposition.Delete)
 			var want []string
-			for uid := range uint32(200) {
+			for uid := range uint32(700) {
 				l := r.add(uid+1, fmt.Sprintf("message-%d", uid+1))
 				want = append(want, l.text)
 			}
 			result := r.poll(mail.OutcomeSaved)
-			r.same("saved together", []int{128, 72}, r.saves)
+			r.same("saved together", []int{512, 188}, r.saves)
 			r.same("order", want, strings.Fields(r.text(result.Files...)))
 			r.delivered(want...)
 			r.left()

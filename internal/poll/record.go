@@ -1,6 +1,7 @@
 package poll
 
 import (
+	"cmp"
 	"context"
 	"path/filepath"
 	"runtime/debug"
@@ -26,10 +27,11 @@ type recording struct {
 }
 
 // record begins to make messages durable (6), to journal (7) and to publish
-// them (8), in this order. Once begun it is local work, and short: what arrived
-// whole is recorded also when the time of the attempt is up, or a batch that
-// takes longer would never be.
-func (p *pass) record(ctx context.Context, entries []mail.Entry) *recording {
+// them (8), in this order. A server hands over a batch in an order of its own;
+// its messages become visible in the order of the pull. Once begun it is local
+// work, and short: what arrived whole is recorded also when the time of the
+// attempt is up, or a batch that takes longer would never be.
+func (p *pass) record(ctx context.Context, batch []mail.Ref, entries []mail.Entry) *recording {
 	if len(entries) == 0 {
 		return nil
 	}
@@ -46,6 +48,8 @@ func (p *pass) record(ctx context.Context, entries []mail.Entry) *recording {
 			return
 		}
 		r.synced = true
+		place := func(e mail.Entry) int { return slices.IndexFunc(batch, e.Same) }
+		slices.SortFunc(entries, func(a, b mail.Entry) int { return cmp.Compare(place(a), place(b)) })
 		if r.err = p.Journal.Save(ctx, p.c.Name, p.box, entries); r.err != nil {
 			return
 		}

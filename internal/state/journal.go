@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"mailpoller/internal/disposition"
@@ -85,30 +86,33 @@ func present(ctx context.Context, tx *sql.Tx, connection string) (record, error)
 // load reads what belongs to the box.
 func (r *record) load(ctx context.Context, tx *sql.Tx, l *mail.Ledger) error {
 	l.Saved.UIDs, l.Seen.UIDs = r.saved, r.seen
-	rows, err := tx.QueryContext(ctx, `SELECT uidl, seen FROM message WHERE box = $1 AND uid = 0`, r.id)
+	// Each in one piece: to fetch a row takes longer than to read it.
+	var count int
+	var saved, seen sql.NullString
+	err := tx.QueryRowContext(ctx, `SELECT count(*), `+joined("uidl")+`, `+joined("CASE WHEN seen = 1 THEN uidl END")+`
+		FROM message WHERE box = $1 AND uid = 0`, r.id).Scan(&count, &saved, &seen)
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var ref mail.Ref
-		var seen bool
-		if err := rows.Scan(&ref.UIDL, &seen); err != nil {
-			return err
-		}
-		l.Saved.Add(ref)
-		if seen {
-			l.Seen.Add(ref)
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return err
-	}
+	l.Saved.UIDLs = ids(saved, count)
+	l.Seen.UIDLs = ids(seen, 0)
 	if l.Pending, err = entries(ctx, tx, `box = $1`, r.id); err != nil {
 		return err
 	}
 	l.Faults, err = faults(ctx, tx, r.id)
 	return err
+}
+
+// ids are the lines of a joined column, about count of them.
+func ids(lines sql.NullString, count int) map[string]struct{} {
+	if !lines.Valid {
+		return nil
+	}
+	all := make(map[string]struct{}, count)
+	for id := range strings.SplitSeq(lines.String, "\n") {
+		all[id] = struct{}{}
+	}
+	return all
 }
 
 // entries are the pending messages of the boxes that the condition names.

@@ -122,6 +122,10 @@ func prepareFile(path string) (size int64, err error) {
 	return info.Size(), errors.Join(file.Sync(), syncDir(filepath.Dir(path)))
 }
 
+// joined is the values of a column of many rows, each in a line. None holds the
+// end of one.
+func joined(column string) string { return "group_concat(" + column + ", char(10))" }
+
 func connect(path string, connections int, parameters ...string) (*sql.DB, error) {
 	dsn := (&url.URL{Scheme: "file", Path: path}).String() + fmt.Sprintf("?_pragma=busy_timeout(%d)", busyTimeout)
 	for _, p := range parameters {

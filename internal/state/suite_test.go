@@ -468,7 +468,7 @@ func BenchmarkBatch(b *testing.B) {
 	}
 	defer s.Close()
 	box := mail.Box{Account: "imap://u@h/INBOX", Validity: 1}
-	entries := make([]mail.Entry, 128)
+	entries := make([]mail.Entry, 512)
 	refs := make([]mail.Ref, len(entries))
 	uid := uint32(0)
 	for b.Loop() {

@@ -52,7 +52,7 @@ func refusals() []row {
 	} {
 		rows = append(rows, row{
 			name: "NO " + c.code + " to LOGIN", odd: on(login, "{tag} NO ["+c.code+"] not today\r\n"),
-			op: mail.OpAuthenticate, kind: c.kind, says: "[" + c.code + "] not today", hint: c.hint, never: selects,
+			op: mail.OpAuthenticate, kind: c.kind, says: "[" + c.code + "] not today", hint: c.hint, never: search,
 		})
 	}
 	return rows

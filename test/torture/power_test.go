@@ -68,11 +68,11 @@ func (p *powerTrial) configure(store mail.StoreType, state string) {
 	})
 }
 
-// deliver gives the server three new messages; one is large enough to be
-// written in many pieces.
+// deliver gives the server three new messages, or enough to be synced together
+// and not one by one; some are large enough to be written in many pieces.
 func (p *powerTrial) deliver() {
 	p.Helper()
-	for i := range 3 {
+	for i := range 3 + 6*p.rnd.IntN(2) {
 		n := len(p.messages) + 1
 		m := fmt.Appendf(nil, "Subject: %d\r\n\r\n%s", n, bytes.Repeat(fmt.Appendf(nil, "line of message %d\r\n", n), 1+4000*(i%2)))
 		p.messages[sha256.Sum256(m)] = 0
@@ -132,7 +132,7 @@ func (p *powerTrial) cutAfter(moment time.Duration) {
 // change it. Each is held up for a moment after it was done, in which the power
 // is cut.
 const (
-	syncCalls  = "fsync,fdatasync,renameat2"
+	syncCalls  = "fsync,fdatasync,syncfs,renameat2"
 	writeCalls = "pwrite64,unlinkat" // among them what is said to the server
 	heldUp     = "8000"              // microseconds
 )

@@ -23,7 +23,7 @@ type step func(pid int, call uint64, args [6]uint64) bool
 // durable is what makes something durable or visible.
 func durable(_ int, call uint64, _ [6]uint64) bool {
 	switch call {
-	case unix.SYS_FSYNC, unix.SYS_FDATASYNC, unix.SYS_RENAMEAT, unix.SYS_RENAMEAT2:
+	case unix.SYS_FSYNC, unix.SYS_FDATASYNC, unix.SYS_SYNCFS, unix.SYS_RENAMEAT, unix.SYS_RENAMEAT2:
 		return true
 	}
 	return false
