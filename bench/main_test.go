@@ -42,7 +42,8 @@ func TestMain(m *testing.M) {
 	defer func() { _ = os.RemoveAll(dir) }()
 	disk, image := filepath.Join(dir, "disk"), filepath.Join(dir, "image")
 	for _, argv := range [][]string{
-		{"chmod", "755", dir}, {"mkdir", disk},
+		{"chmod", "755", dir},
+		{"mkdir", disk},
 		{"truncate", "--size", "32G", image},
 		{"mkfs.ext4", "-q", "-E", "lazy_itable_init=0", image},
 		{"mount", "-o", "loop", image, disk},
