@@ -58,8 +58,8 @@ func ours() program {
 	}
 }
 
-// daemon is the same poll by a daemon that runs already. Its time is that of
-// the jobs, one after the other; its memory is what it has resident at most.
+// daemon is the same poll by a daemon that runs already. Its time is that from
+// the start of the first job to the end of the last; its memory is what it has resident at most.
 func daemon() program {
 	return program{
 		name:     "poller run",
