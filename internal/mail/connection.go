@@ -65,6 +65,7 @@ type Connection struct {
 	Username string
 	Password SecretSource
 	Auth     AuthMethod
+	OAuth2   *OAuth2 // how to get a token; nil for a password
 
 	Store   StoreType
 	Mailbox string // IMAP only

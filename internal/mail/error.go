@@ -37,6 +37,7 @@ func Kinds() []Kind {
 // an Error, the name of a Step, and what the connection test lists.
 const (
 	OpSecret       = "read secret"
+	OpToken        = "get token"
 	OpResolve      = "resolve"
 	OpConnect      = "connect"
 	OpTLS          = "tls"

@@ -32,6 +32,7 @@ type Trace struct {
 	Job      func(Result)                        // a job changed its state
 	Progress func(ref Ref, done, size int64)     // octets of the message at hand; size 0 when unknown
 	Saved    func(ref Ref, path string, n int64) // a message became visible
+	Prompt   func(Prompt)                        // a login waits for a person
 }
 
 type traceKey struct{}

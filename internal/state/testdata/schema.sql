@@ -39,6 +39,12 @@ CREATE TABLE message (
     seen    INTEGER NOT NULL, -- 1 when SEEN is in force; counts for POP3 alone
     PRIMARY KEY (box, uid, uidl)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE refresh_token (
+    grant_id TEXT    PRIMARY KEY, -- a digest of who asks, for whom, for what, and whom
+    token    TEXT    NOT NULL,
+    seed     TEXT    NOT NULL,    -- digest of the configured token that it came after; '' for none
+    stored   INTEGER NOT NULL     -- Unix seconds
+) STRICT, WITHOUT ROWID;
 CREATE TABLE refused (
     host        TEXT    NOT NULL, -- lower case
     port        INTEGER NOT NULL,
