@@ -106,10 +106,44 @@ func (s *Secrets) Reset() {
 	clear(s.read)
 }
 
-// from reads a source.
+// from reads a source of one line.
 func (s *Secrets) from(ctx context.Context, src mail.SecretSource) (mail.Secret, error) {
-	var value, hint string
-	var err error
+	value, hint, err := s.raw(ctx, src)
+	if err == nil {
+		if line, ended := strings.CutSuffix(value, "\n"); ended {
+			value = strings.TrimSuffix(line, "\r")
+		}
+		switch {
+		case value == "":
+			err = errors.New("it is empty")
+		case strings.ContainsAny(value, "\r\n\x00"):
+			err = errors.New("it holds more than one line, or a NUL, which no server can be sent")
+		}
+	}
+	return outcome(ctx, src, value, hint, err)
+}
+
+// Document is what a source holds, lines and all. It is read each time.
+func (s *Secrets) Document(ctx context.Context, src mail.SecretSource) (mail.Secret, error) {
+	if !src.Literal.IsZero() {
+		return src.Literal, nil
+	}
+	value, hint, err := s.raw(ctx, src)
+	return outcome(ctx, src, value, hint, err)
+}
+
+func outcome(ctx context.Context, src mail.SecretSource, value, hint string, err error) (mail.Secret, error) {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return mail.Secret{}, mail.AsError(fmt.Errorf("%s: %w", src, context.Cause(ctx)), mail.OpSecret, mail.KindConfig)
+	case err != nil:
+		return mail.Secret{}, &mail.Error{Op: mail.OpSecret, Kind: mail.KindConfig, Err: fmt.Errorf("%s: %w", src, err), Hint: hint}
+	}
+	return mail.NewSecret(value), nil
+}
+
+// raw reads a source.
+func (s *Secrets) raw(ctx context.Context, src mail.SecretSource) (value, hint string, err error) {
 	switch {
 	case src.File != "":
 		hint = "write the secret into the file, and let the user that runs poller read it"
@@ -129,24 +163,7 @@ func (s *Secrets) from(ctx context.Context, src mail.SecretSource) (mail.Secret,
 		hint = "run the command by hand, as the user that runs poller"
 		value, err = output(ctx, src.Command)
 	}
-	if err == nil {
-		if line, ended := strings.CutSuffix(value, "\n"); ended {
-			value = strings.TrimSuffix(line, "\r")
-		}
-		switch {
-		case value == "":
-			err = errors.New("it is empty")
-		case strings.ContainsAny(value, "\r\n\x00"):
-			err = errors.New("it holds more than one line, or a NUL, which no server can be sent")
-		}
-	}
-	switch {
-	case err != nil && ctx.Err() != nil:
-		return mail.Secret{}, mail.AsError(fmt.Errorf("%s: %w", src, context.Cause(ctx)), mail.OpSecret, mail.KindConfig)
-	case err != nil:
-		return mail.Secret{}, &mail.Error{Op: mail.OpSecret, Kind: mail.KindConfig, Err: fmt.Errorf("%s: %w", src, err), Hint: hint}
-	}
-	return mail.NewSecret(value), nil
+	return value, hint, err
 }
 
 // readFile reads a file of up to so many octets.

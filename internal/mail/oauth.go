@@ -4,7 +4,11 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"net/netip"
+	"net/url"
+	"strings"
 	"time"
 )
 
@@ -77,11 +81,18 @@ type StoredToken struct {
 	Time time.Time // when it was stored
 }
 
+// Token is an access token.
+type Token struct {
+	Access  Secret
+	Expires time.Time
+}
+
 // Prompt is what a person has to do to let the program in.
 type Prompt struct {
-	Address string    // to open in a browser
-	Code    string    // to type there; empty for none
-	Expires time.Time // zero if it is not known
+	Address  string    // to open in a browser
+	Code     string    // to type there; empty for none
+	Redirect string    // where the browser is sent afterwards, on this machine; empty for nowhere
+	Expires  time.Time // zero if it is not known
 }
 
 // GrantState is what is known of the grant of a connection.
@@ -93,4 +104,23 @@ type GrantState struct {
 	Expires    time.Time // of the access token that is held; zero for none
 	Err        *Error    // of the last try to get one; nil if that went well
 	Failed     time.Time // when that was
+}
+
+// CheckEndpoint says what is wrong with the address of an endpoint: secrets go
+// over TLS, unless they do not leave this machine.
+func CheckEndpoint(address string) error {
+	u, err := url.Parse(address)
+	switch {
+	case err != nil || u.Host == "" || u.User != nil || u.Fragment != "":
+		return errors.New("is no address of an endpoint")
+	case u.Scheme == "https", u.Scheme == "http" && Loopback(u.Hostname()):
+		return nil
+	}
+	return errors.New("is not https")
+}
+
+// Loopback reports whether a host is this machine.
+func Loopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.IsLoopback() || strings.EqualFold(host, "localhost")
 }
