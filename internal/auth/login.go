@@ -36,6 +36,9 @@ func (t *Tokens) Login(ctx context.Context, c *mail.Connection) error {
 		if ctx.Err() != nil {
 			return mail.AsError(context.Cause(ctx), mail.OpToken, mail.KindAuth)
 		}
+		if errors.Is(err, context.DeadlineExceeded) { // the bound on an answer is another error
+			return &mail.Error{Op: mail.OpToken, Kind: mail.KindAuth, Err: errors.New("nobody consented before the code expired"), Hint: "run the command again"}
+		}
 		return a.failure(err)
 	}
 	if answer.RefreshToken == "" {

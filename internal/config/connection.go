@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -109,6 +108,7 @@ func (l *loader) connection(n node, base *section, c *Config) *section {
 	s.TLS.Roots = roots.pool
 	s.TLS.Identity = digest("%q %v %v %v", roots.digest, s.TLS.MatchHostname, s.TLS.Versions, s.TLS.Suites)
 	l.keyed(s, c.Keys)
+	l.authorised(s)
 	s.Fingerprint = s.fingerprint(roots.digest)
 	l.doubt(s)
 	return s
@@ -168,7 +168,7 @@ func (l *loader) doubt(s *section) {
 	}{
 		{
 			"connection_security", "NONE sends the password and the messages in clear text",
-			s.Security == mail.NoTLS && !loopback(s.Host),
+			s.Security == mail.NoTLS && !mail.Loopback(s.Host),
 		},
 		{
 			"match_server_hostname", "DISABLED takes the certificate of any host for that of this one",
@@ -192,11 +192,19 @@ func (l *loader) doubt(s *section) {
 		},
 		{
 			"username", "missing, so the server will not let anyone in",
-			s.Username == "" && s.Auth != mail.AuthExternal,
+			s.Username == "" && s.Auth != mail.AuthExternal && s.OAuth2 == nil,
 		},
 		{
 			"password", "missing, so the server will not let the user in",
-			s.Username != "" && s.Password.IsZero() && s.Auth != mail.AuthExternal,
+			s.Username != "" && s.Password.IsZero() && s.Auth != mail.AuthExternal && s.OAuth2 == nil,
+		},
+		{
+			"password", "has no effect with oauth2",
+			!s.Password.IsZero() && s.OAuth2 != nil,
+		},
+		{
+			"oauth2", "a secret stands in a file that other users can read; chmod go= the file, or see {file: PATH} and {credential: NAME}",
+			s.OAuth2 != nil && s.OAuth2.Literal() && l.exposed[s.place("oauth2").file],
 		},
 		{
 			"password", "stands in a file that other users can read; chmod go= the file, or see {file: PATH} and {credential: NAME}",
@@ -209,17 +217,15 @@ func (l *loader) doubt(s *section) {
 	}
 }
 
-func loopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return err == nil && addr.IsLoopback() || strings.EqualFold(host, "localhost")
-}
-
 // fingerprint is equal exactly when all settings are, what the certificate
 // files hold included. It is a digest, and so gives no secret away.
 func (s *settings) fingerprint(certificates string) string {
 	text := fmt.Sprintf("%q %q", s.Password.Literal.Reveal(), certificates)
 	if s.Key != nil {
 		text += fmt.Sprintf(" %q %q", s.Key.Password.Literal.Reveal(), shown(clientKeyKeys, s.Key))
+	}
+	if o := s.OAuth2; o != nil {
+		text += fmt.Sprintf(" %q %q %q", o.ClientSecret.Literal.Reveal(), o.RefreshToken.Literal.Reveal(), o.ServiceAccount.Literal.Reveal())
 	}
 	for _, e := range shown(connectionKeys, s) {
 		text += fmt.Sprintf("\n%s %#v", e.key, e.value)

@@ -420,19 +420,6 @@ func pattern() kind[string] {
 	}, nil)
 }
 
-// validated is the value of a key of which nothing is kept.
-type validated struct{}
-
-// oauth2 is a block whose keys this version does not know.
-func oauth2() kind[validated] {
-	return kind[validated]{accepts: "a mapping", secret: true, set: func(_ *loader, n node, _ *validated) error {
-		if n.Kind != yaml.MappingNode {
-			return errNot
-		}
-		return nil
-	}}
-}
-
 func proxyURL() kind[string] {
 	k := scalar("socks5://HOST:PORT or http://HOST:PORT", func(s string) (string, error) {
 		u, err := url.Parse(s)

@@ -10,6 +10,7 @@ import (
 
 	yaml "go.yaml.in/yaml/v4"
 
+	"mailpoller/internal/mail"
 	"mailpoller/internal/tlspolicy"
 )
 
@@ -20,6 +21,7 @@ type loader struct {
 	values           int             // read so far
 	exposed          map[string]bool // by file: users other than its owner have access
 	roots            map[string]roots
+	spoilt           map[*mail.OAuth2]bool // a part of it has a fault
 }
 
 // roots are certificates that are trusted beside the system's, and a digest of
@@ -30,7 +32,7 @@ type roots struct {
 }
 
 func newLoader() *loader {
-	return &loader{exposed: make(map[string]bool), roots: make(map[string]roots)}
+	return &loader{exposed: make(map[string]bool), roots: make(map[string]roots), spoilt: make(map[*mail.OAuth2]bool)}
 }
 
 // What a hostile file may cost. Both are far from what one written by hand, or

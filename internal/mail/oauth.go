@@ -62,6 +62,11 @@ func (o *OAuth2) ID() string {
 	return hex.EncodeToString(sum[:16])
 }
 
+// Literal reports whether a secret of it stands in the configuration itself.
+func (o *OAuth2) Literal() bool {
+	return !o.ClientSecret.Literal.IsZero() || !o.RefreshToken.Literal.IsZero() || !o.ServiceAccount.Literal.IsZero()
+}
+
 // identity is equal for equal sources. A secret that stands in the
 // configuration itself has its digest.
 func (s SecretSource) identity() string {

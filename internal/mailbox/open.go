@@ -44,6 +44,13 @@ type Secrets interface {
 	Forget(src mail.SecretSource)
 }
 
+// Tokens gives access tokens to connections that have OAuth2.
+type Tokens interface {
+	Token(ctx context.Context, c *mail.Connection) (mail.Token, error)
+	// Refused drops a token that the server did not take.
+	Refused(c *mail.Connection, token mail.Secret)
+}
+
 // Keys reads client certificates.
 type Keys interface {
 	Key(ctx context.Context, k *mail.ClientKey) (*tls.Certificate, error)
@@ -60,9 +67,10 @@ type Trust interface {
 }
 
 // Opener opens mailboxes. It may be used by many goroutines. Of its fields
-// only Secrets and Log have to be set.
+// only Secrets and Log have to be set, and Tokens for connections with OAuth2.
 type Opener struct {
 	Secrets Secrets
+	Tokens  Tokens
 	Keys    Keys
 	Trust   Trust
 	Secured func(mail.Handshake)                                              // hears of every handshake that went well
@@ -77,19 +85,43 @@ type Opener struct {
 // *mail.Error; nothing is left open then. The context bounds Open alone, not
 // the session.
 func (o *Opener) Open(ctx context.Context, c *mail.Connection) (Session, error) {
-	secret, err := o.Secrets.Get(ctx, c.Password)
+	secret, err := o.secret(ctx, c)
 	if err != nil {
-		return nil, mail.AsError(err, mail.OpSecret, mail.KindConfig)
+		return nil, err
 	}
 	session, err := o.open(ctx, c, secret)
 	if err != nil {
 		var e *mail.Error
-		if errors.As(err, &e) && e.Kind == mail.KindAuth {
+		switch refused := errors.As(err, &e) && e.Kind == mail.KindAuth; {
+		case refused && c.OAuth2 != nil:
+			o.Tokens.Refused(c, secret)
+		case refused:
 			o.Secrets.Forget(c.Password)
 		}
 		return nil, err
 	}
 	return session, nil
+}
+
+// secret is what c logs in with: its password, or an access token.
+func (o *Opener) secret(ctx context.Context, c *mail.Connection) (mail.Secret, error) {
+	if c.OAuth2 == nil {
+		secret, err := o.Secrets.Get(ctx, c.Password)
+		if err != nil {
+			return mail.Secret{}, mail.AsError(err, mail.OpSecret, mail.KindConfig)
+		}
+		return secret, nil
+	}
+	start := time.Now()
+	token, err := o.Tokens.Token(ctx, c)
+	step := mail.Step{Name: mail.OpToken, Duration: time.Since(start), Detail: "good until " + token.Expires.UTC().Format(time.DateTime) + " UTC"}
+	if err != nil {
+		step.Detail, step.Err = "", mail.AsError(err, mail.OpToken, mail.KindNetwork)
+	}
+	if report := mail.TraceOf(ctx).Step; report != nil {
+		report(step)
+	}
+	return token.Access, step.Err
 }
 
 // open opens the mailbox on a connection of its own for each run of TLS
