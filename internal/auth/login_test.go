@@ -112,7 +112,8 @@ func TestLoginInABrowser(t *testing.T) {
 	if token(t, tokens, c).IsZero() {
 		t.Error("no token after the login")
 	}
-	if _, err := http.Get(p.Redirect); err == nil {
+	if again, err := http.Get(p.Redirect); err == nil {
+		again.Body.Close()
 		t.Error("it still listens")
 	}
 }
@@ -197,6 +198,7 @@ func TestALoginSlowsDown(t *testing.T) {
 		if len(asked) > 1 {
 			return false
 		}
+		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusBadRequest)
 		_, _ = io.WriteString(w, `{"error":"slow_down"}`)
 		return true
