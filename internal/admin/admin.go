@@ -16,6 +16,8 @@
 //	POST /api/v1/forget?connection=             {"messages": n}
 //	GET  /api/v1/certificates                   [CertificateView, ...]
 //	POST /api/v1/certificates/trust?fingerprint=&server=   TrustView; likewise revoke and remove
+//	GET  /api/v1/oauth                          [GrantView, ...]
+//	POST /api/v1/oauth/login?connection=        a stream: what a person has to do, the GrantView last
 //
 // A connection is named in the query because its name may hold anything: no
 // path says "/" or ".." unambiguously. No endpoint takes a body.
@@ -35,6 +37,7 @@ type Daemon interface {
 	Lifecycle
 	Connections
 	Certificates
+	Grants
 }
 
 // Lifecycle is the process as a whole.
@@ -82,6 +85,15 @@ type Certificates interface {
 	Revoke(ctx context.Context, fingerprint, server string) (TrustView, error)
 	// Remove drops a server's certificate from what is kept for review.
 	Remove(ctx context.Context, fingerprint, server string) (TrustView, error)
+}
+
+// Grants is how connections get access tokens.
+type Grants interface {
+	// Grants are those of the connections that have one.
+	Grants(ctx context.Context) ([]GrantView, error)
+	// Login waits for a person to let the program into the mailbox of a
+	// connection. What that takes is reported to the mail.Trace of ctx.
+	Login(ctx context.Context, name string) (GrantView, error)
 }
 
 // JobFilter chooses from the job history.

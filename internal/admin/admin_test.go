@@ -27,11 +27,22 @@ type fake struct {
 	test                  func(ctx context.Context, name string) (mail.Test, error)
 	certificates          []admin.CertificateView
 	judge                 func(verb, fingerprint, server string) (admin.TrustView, error)
+	grants                []admin.GrantView
+	login                 func(ctx context.Context, name string) (admin.GrantView, error)
 }
 
 func (f *fake) Health(ctx context.Context) error { return run(ctx, f.health) }
 func (f *fake) Ready(ctx context.Context) error  { return run(ctx, f.ready) }
 func (f *fake) Reload(ctx context.Context) error { return run(ctx, f.reload) }
+
+func (f *fake) Grants(context.Context) ([]admin.GrantView, error) { return f.grants, nil }
+
+func (f *fake) Login(ctx context.Context, name string) (admin.GrantView, error) {
+	if f.login == nil {
+		return admin.GrantView{}, nil
+	}
+	return f.login(ctx, name)
+}
 
 func run(ctx context.Context, f func(context.Context) error) error {
 	if f == nil {

@@ -128,7 +128,7 @@ func (c *Client) follow(ctx context.Context, path string) (last event, err error
 			return event{}, lost
 		case e.Problem != nil:
 			return event{}, e.Problem.err()
-		case e.Result != nil, e.Test != nil:
+		case e.Result != nil, e.Test != nil, e.Grant != nil:
 			return e, nil
 		}
 		e.replay(trace)
@@ -162,6 +162,23 @@ func (c *Client) judge(ctx context.Context, verb, fingerprint, server string) (T
 	query := url.Values{"fingerprint": {fingerprint}, "server": {server}}
 	err := c.call(ctx, http.MethodPost, "/api/v1/certificates/"+verb+"?"+query.Encode(), &view)
 	return view, err
+}
+
+// Grants is Daemon's.
+func (c *Client) Grants(ctx context.Context) ([]GrantView, error) {
+	var views []GrantView
+	err := c.call(ctx, http.MethodGet, "/api/v1/oauth", &views)
+	return views, err
+}
+
+// Login is Daemon's. The trace of ctx hears what a person has to do by the
+// goroutine that called Login. When ctx ends, so does the login.
+func (c *Client) Login(ctx context.Context, name string) (GrantView, error) {
+	e, err := c.follow(ctx, "/api/v1/oauth/login?"+url.Values{"connection": {name}}.Encode())
+	if err != nil || e.Grant == nil {
+		return GrantView{}, err
+	}
+	return *e.Grant, nil
 }
 
 // Retry is Daemon's.

@@ -40,6 +40,7 @@ func TestTheClientIsTheDaemonSeenFromElsewhere(t *testing.T) {
 			}
 			return admin.TrustView{Fingerprint: fingerprint, Server: server, Subject: verb}, nil
 		},
+		grants: []admin.GrantView{{Connection: "a", Provider: mail.Google, Grant: mail.GrantRefreshToken, Refresh: "stored", Expires: time.Unix(1e9, 0).UTC()}},
 		retry:  func(string) (int, error) { return 3, nil },
 		forget: func(string) (int, error) { return 5, nil },
 		health: func(context.Context) error { return errors.New("store") },
@@ -61,6 +62,8 @@ func TestTheClientIsTheDaemonSeenFromElsewhere(t *testing.T) {
 	equal(t, "Revoke", admin.TrustView{Fingerprint: "abcd", Subject: "revoke"}, judged, err)
 	_, err = client.Remove(ctx, "abcd", "")
 	equal(t, "Remove", "certificates: it is trusted", fmt.Sprint(err), nil)
+	grants, err := client.Grants(ctx)
+	equal(t, "Grants", d.grants, grants, err)
 	n, err := client.Retry(ctx, "a")
 	equal(t, "Retry", 3, n, err)
 	n, err = client.Forget(ctx, "a")
@@ -68,6 +71,27 @@ func TestTheClientIsTheDaemonSeenFromElsewhere(t *testing.T) {
 	equal(t, "Ready", nil, client.Ready(ctx), nil)
 	equal(t, "Health", "not healthy: store", fmt.Sprint(client.Health(ctx)), nil)
 	equal(t, "Reload", "f:1:2: bad\nf:2:2: bad", fmt.Sprint(client.Reload(ctx)), nil)
+}
+
+func TestALoginIsFollowedAsItHappens(t *testing.T) {
+	t.Parallel()
+	want := mail.Prompt{Address: "https://login.example.com/?a=b&c", Code: "ABCD", Redirect: "http://127.0.0.1:1/", Expires: time.Unix(1e9, 0).UTC()}
+	consented := make(chan struct{})
+	client, _ := control(t, &fake{login: func(ctx context.Context, name string) (admin.GrantView, error) {
+		mail.TraceOf(ctx).Prompt(want)
+		select {
+		case <-consented:
+			return admin.GrantView{Connection: name, Refresh: "stored"}, nil
+		case <-ctx.Done():
+			return admin.GrantView{}, context.Cause(ctx)
+		}
+	}})
+	ctx := mail.WithTrace(t.Context(), &mail.Trace{Prompt: func(got mail.Prompt) { // before there is an answer
+		equal(t, "prompt", want, got, nil)
+		close(consented)
+	}})
+	view, err := client.Login(ctx, "a b")
+	equal(t, "Login", admin.GrantView{Connection: "a b", Refresh: "stored"}, view, err)
 }
 
 func TestAConnectionTestIsFollowedAsItHappens(t *testing.T) {

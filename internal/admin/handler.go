@@ -68,6 +68,8 @@ func Handler(d Daemon, metrics http.Handler, access Access) http.Handler {
 		{"POST /api/v1/certificates/trust", Control, judge(d.Trust)},
 		{"POST /api/v1/certificates/revoke", Control, judge(d.Revoke)},
 		{"POST /api/v1/certificates/remove", Control, judge(d.Remove)},
+		{"GET /api/v1/oauth", Local, answer(func(r *http.Request) (any, error) { return grants(r, d) })},
+		{"POST /api/v1/oauth/login", Control, login(d)},
 		{"POST /api/v1/retry", Control, count(d.Retry)},
 		{"POST /api/v1/forget", Control, count(d.Forget)},
 	}
@@ -187,6 +189,11 @@ func connections(r *http.Request, d Connections) ([]ConnectionView, error) {
 
 func certificates(r *http.Request, d Certificates) ([]CertificateView, error) {
 	views, err := d.Certificates(r.Context())
+	return list(views), err
+}
+
+func grants(r *http.Request, d Grants) ([]GrantView, error) {
+	views, err := d.Grants(r.Context())
 	return list(views), err
 }
 

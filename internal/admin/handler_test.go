@@ -54,6 +54,8 @@ func TestWhatIsServedDependsOnTheListener(t *testing.T) {
 		{"POST /api/v1/certificates/trust?fingerprint=ab", 403, 403, 200},
 		{"POST /api/v1/certificates/revoke?fingerprint=ab", 403, 403, 200},
 		{"POST /api/v1/certificates/remove?fingerprint=ab", 403, 403, 200},
+		{"GET /api/v1/oauth", 403, 200, 200},
+		{"POST /api/v1/oauth/login?connection=a", 403, 403, 200},
 		{"POST /api/v1/retry?connection=a", 403, 403, 200},
 		{"POST /api/v1/forget?connection=a", 403, 403, 200},
 		{"GET /-/reload", 405, 405, 405},

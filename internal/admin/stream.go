@@ -15,16 +15,18 @@ const (
 	progressInterval = 100 * time.Millisecond
 )
 
-// event is one line of the reply to a poll or a connection test. Exactly one
-// field is set. Result, Test or Problem is the last line; a reply without any
-// was cut off.
+// event is one line of the reply to a poll, a connection test or a login.
+// Exactly one field is set. Result, Test, Grant or Problem is the last line; a
+// reply without any was cut off.
 type event struct {
 	Step     *StepView     `json:"step,omitempty"`
 	Job      *PollView     `json:"job,omitempty"`
 	Progress *progressView `json:"progress,omitempty"`
 	Saved    *savedView    `json:"saved,omitempty"`
+	Prompt   *PromptView   `json:"prompt,omitempty"`
 	Result   *PollView     `json:"result,omitempty"`
 	Test     *TestView     `json:"test,omitempty"`
+	Grant    *GrantView    `json:"grant,omitempty"`
 	Problem  *problem      `json:"problem,omitempty"`
 }
 
@@ -73,6 +75,17 @@ func test(d Connections) http.HandlerFunc {
 			result, err := d.Test(mail.WithTrace(r.Context(), t), r.URL.Query().Get("connection"))
 			view := ViewTest(result)
 			return event{Test: &view}, err
+		})
+	}
+}
+
+// login waits for a person and streams what that person has to do. It is given
+// up when the client goes away.
+func login(d Grants) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		stream(w, func(t *mail.Trace) (event, error) {
+			view, err := d.Login(mail.WithTrace(r.Context(), t), r.URL.Query().Get("connection"))
+			return event{Grant: &view}, err
 		})
 	}
 }
@@ -184,6 +197,10 @@ func (s *events) trace() *mail.Trace {
 		Saved: func(ref mail.Ref, path string, n int64) {
 			s.offer(event{Saved: &savedView{viewRef(ref), path, n}})
 		},
+		Prompt: func(p mail.Prompt) {
+			view := PromptView(p)
+			s.offer(event{Prompt: &view})
+		},
 	}
 }
 
@@ -198,5 +215,7 @@ func (e event) replay(t *mail.Trace) {
 		t.Progress(e.Progress.ref(), e.Progress.Done, e.Progress.Size)
 	case e.Saved != nil && t.Saved != nil:
 		t.Saved(e.Saved.ref(), e.Saved.Path, e.Saved.Bytes)
+	case e.Prompt != nil && t.Prompt != nil:
+		t.Prompt(mail.Prompt(*e.Prompt))
 	}
 }

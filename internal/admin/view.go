@@ -205,6 +205,41 @@ type TrustView struct {
 	Own         bool   `json:"own"`    // it is the server's own, and not an issuer's
 }
 
+// PromptView is a mail.Prompt.
+type PromptView struct {
+	Address  string    `json:"address"`            // to open in a browser
+	Code     string    `json:"code,omitempty"`     // to type there
+	Redirect string    `json:"redirect,omitempty"` // where the browser comes back to, on the machine of the daemon
+	Expires  time.Time `json:"expires,omitzero"`
+}
+
+// GrantView is a mail.GrantState.
+type GrantView struct {
+	Connection string        `json:"connection"`
+	Provider   mail.Provider `json:"provider"`
+	Grant      mail.Grant    `json:"grant"`
+	Refresh    string        `json:"refresh_token"`      // "stored", "configuration", or "" for none
+	Expires    time.Time     `json:"expires,omitzero"`   // of the access token that is held
+	Error      *ErrorView    `json:"error,omitempty"`    // of the last request for one
+	Failed     time.Time     `json:"failed_at,omitzero"` // when that was
+}
+
+// ViewGrant is s as JSON shows it.
+func ViewGrant(s mail.GrantState) GrantView {
+	return GrantView{
+		Connection: s.Connection, Provider: s.Provider, Grant: s.Grant, Refresh: s.Refresh,
+		Expires: utc(s.Expires), Error: viewError(s.Err), Failed: utc(s.Failed),
+	}
+}
+
+// utc is t in UTC; the zero time stays.
+func utc(t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return t.UTC()
+}
+
 // Activity is what a connection is doing: Idle, Disabled, or the mail.State of
 // the job in hand.
 type Activity string

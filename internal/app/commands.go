@@ -131,6 +131,37 @@ func (a *App) Remove(ctx context.Context, fingerprint, server string) (admin.Tru
 	return a.judge(ctx, "certificate removed", a.store.Remove, fingerprint, server)
 }
 
+// Grants implements admin.Grants.
+func (a *App) Grants(ctx context.Context) ([]admin.GrantView, error) {
+	connections := a.config.Load().Connections
+	var views []admin.GrantView
+	for i := range connections {
+		if connections[i].OAuth2 == nil {
+			continue
+		}
+		s, err := a.tokens.State(ctx, &connections[i])
+		if err != nil {
+			return nil, err
+		}
+		views = append(views, admin.ViewGrant(s))
+	}
+	return views, nil
+}
+
+// Login implements admin.Grants. The log keeps who was let in.
+func (a *App) Login(ctx context.Context, name string) (admin.GrantView, error) {
+	c, err := a.connection(name)
+	if err != nil {
+		return admin.GrantView{}, err
+	}
+	if err := a.tokens.Login(ctx, c); err != nil {
+		return admin.GrantView{}, err
+	}
+	a.log.Info("a person let the program into a mailbox", zap.String("connection", name))
+	s, err := a.tokens.State(ctx, c)
+	return admin.ViewGrant(s), err
+}
+
 // judge does what an operator decided about a certificate. The log keeps who
 // may be let in by it.
 func (a *App) judge(ctx context.Context, what string, do func(context.Context, state.Choice) (state.Chosen, error), fingerprint, server string) (admin.TrustView, error) {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"mailpoller/internal/admin"
 	"mailpoller/internal/auth"
 	"mailpoller/internal/config"
 	"mailpoller/internal/folder"
@@ -47,8 +48,49 @@ func Doubts(ctx context.Context, c *config.Config) []string {
 				doubt("connection %s: password: %v", conn.Name, mail.AsError(err, mail.OpSecret, mail.KindConfig).Err)
 			}
 		}
+		if o := conn.OAuth2; o != nil {
+			for _, s := range []struct {
+				key string
+				src mail.SecretSource
+			}{{"client_secret", o.ClientSecret}, {"refresh_token", o.RefreshToken}, {"service_account", o.ServiceAccount}} {
+				if !knowable(s.src) || s.src.IsZero() {
+					continue
+				}
+				if _, err := secrets.Document(ctx, s.src); err != nil {
+					doubt("connection %s: %s: %v", conn.Name, s.key, mail.AsError(err, mail.OpSecret, mail.KindConfig).Err)
+				}
+			}
+		}
+	}
+	for _, name := range strangers(ctx, c) {
+		doubt("connection %s: oauth2: there is no refresh token yet; run `poller oauth login %s`", name, name)
 	}
 	return doubts
+}
+
+// strangers are the connections that nobody has let in yet, as far as the
+// running daemon knows: it alone reads the state directory.
+func strangers(ctx context.Context, c *config.Config) []string {
+	needed := make(map[string]bool)
+	for i := range c.Connections {
+		if conn := &c.Connections[i]; conn.Enabled && conn.OAuth2 != nil {
+			needed[conn.Name] = conn.OAuth2.Grant == mail.GrantRefreshToken && conn.OAuth2.RefreshToken.IsZero()
+		}
+	}
+	if len(needed) == 0 {
+		return nil
+	}
+	grants, err := admin.NewClient(SocketPath(c.StateDir)).Grants(ctx)
+	if err != nil {
+		return nil // no daemon, or one that does not answer
+	}
+	var names []string
+	for _, g := range grants {
+		if needed[g.Connection] && g.Grant == mail.GrantRefreshToken && g.Refresh == "" {
+			names = append(names, g.Connection)
+		}
+	}
+	return names
 }
 
 // knowable reports whether this process finds the secret that the daemon finds.

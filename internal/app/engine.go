@@ -45,6 +45,7 @@ type App struct {
 	folders   *folder.Store
 	secrets   *auth.Secrets
 	keys      *auth.Keys
+	tokens    *auth.Tokens
 	poller    *poll.Poller
 	metrics   *metrics.Metrics
 	scheduler *schedule.Scheduler
@@ -60,12 +61,18 @@ type loaded struct {
 	*config.Config
 	at     time.Time
 	byName map[string]*mail.Connection
+	grants map[string][]string // names of the connections that share a grant
 }
 
 func newLoaded(c *config.Config) *loaded {
-	l := &loaded{Config: c, at: time.Now(), byName: make(map[string]*mail.Connection, len(c.Connections))}
+	l := &loaded{Config: c, at: time.Now(), byName: make(map[string]*mail.Connection, len(c.Connections)), grants: make(map[string][]string)}
 	for i := range c.Connections {
-		l.byName[c.Connections[i].Name] = &c.Connections[i]
+		one := &c.Connections[i]
+		l.byName[one.Name] = one
+		if one.OAuth2 != nil {
+			id := one.OAuth2.ID()
+			l.grants[id] = append(l.grants[id], one.Name)
+		}
 	}
 	return l
 }
@@ -93,9 +100,13 @@ func Open(ctx context.Context, c *config.Config, build Build, log *zap.Logger, l
 		live:    make(map[string]mail.Result),
 	}
 	a.keys = auth.NewKeys(a.secrets)
+	a.tokens = auth.NewTokens(a.secrets, store, log.Named("oauth"))
+	a.tokens.Asked = func(grant string, expires time.Time, err *mail.Error) {
+		a.metrics.Token(a.config.Load().grants[grant], expires, err)
+	}
 	a.config.Store(newLoaded(c))
 	opener := &mailbox.Opener{
-		Secrets: a.secrets, Keys: a.keys, Trust: store, Secured: a.metrics.Secured, Log: log.Named("mailbox"),
+		Secrets: a.secrets, Tokens: a.tokens, Keys: a.keys, Trust: store, Secured: a.metrics.Secured, Log: log.Named("mailbox"),
 	}
 	a.poller = &poll.Poller{
 		Opener: poll.OpenFunc(func(ctx context.Context, c *mail.Connection) (poll.Session, error) {
@@ -127,7 +138,10 @@ func Open(ctx context.Context, c *config.Config, build Build, log *zap.Logger, l
 }
 
 // Close gives the state directory back. No polls may be in progress.
-func (a *App) Close() error { return a.store.Close() }
+func (a *App) Close() error {
+	a.tokens.Close() // which may have something to store
+	return a.store.Close()
+}
 
 // clean removes temporary files that no poll will come back to. A folder that
 // cannot be cleaned is no reason not to start: polls of it will say so.
@@ -165,6 +179,14 @@ func (a *App) apply() {
 		names[i] = c.Connections[i].Name
 	}
 	a.metrics.Connections(names)
+	tokens := make(map[string]time.Time)
+	for i := range c.Connections {
+		if c.Connections[i].OAuth2 != nil {
+			tokens[names[i]] = a.tokens.Expires(&c.Connections[i])
+		}
+	}
+	a.metrics.Granted(tokens)
+	a.tokens.Only(c.grants)
 	a.scheduler.SetLimits(c.Limits.Polls, c.Limits.PollsPerHost)
 	a.scheduler.Update(c.Connections)
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -134,6 +135,34 @@ func (t *Tokens) Refused(c *mail.Connection, token mail.Secret) {
 	if g.held.Access == token {
 		g.held, g.renew = mail.Token{}, time.Time{}
 	}
+}
+
+// Only forgets what is held of other grants than these. What is stored of them
+// stays.
+func (t *Tokens) Only(grants map[string][]string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	maps.DeleteFunc(t.grants, func(id string, g *grant) bool {
+		_, configured := grants[id]
+		return !configured && g.idle()
+	})
+}
+
+// idle reports whether nothing is going on with a grant.
+func (g *grant) idle() bool {
+	if !g.asking.TryLock() {
+		return false
+	}
+	defer g.asking.Unlock()
+	return g.unstored == nil
+}
+
+// Expires is when the access token of a connection does; zero for none.
+func (t *Tokens) Expires(c *mail.Connection) time.Time {
+	g := t.grant(c.OAuth2)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.held.Expires
 }
 
 // Close waits for the requests in progress, not for long, and lets no other

@@ -47,8 +47,12 @@ type Metrics struct {
 	serverExpires *prometheus.GaugeVec
 	keyExpires    *prometheus.GaugeVec
 
+	tokens       *prometheus.CounterVec
+	tokenExpires *prometheus.GaugeVec
+
 	mu      sync.Mutex
 	names   map[string]bool            // connections that have series
+	granted map[string]bool            // those of them that log in with a token
 	servers map[mail.Server]negotiated // that have series, or will
 }
 
@@ -106,6 +110,13 @@ func New(version, commit string) *Metrics {
 	m.keyExpires = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "poller_key_expiry_timestamp_seconds", Help: "When the certificate of a key expires.",
 	}, []string{"key"})
+	m.tokens = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "poller_oauth_refreshes_total", Help: "Requests for an access token, by what they came to.",
+	}, []string{"result"})
+	for _, result := range []string{resultOK, resultRefused, resultFailed} {
+		m.tokens.WithLabelValues(result)
+	}
+	m.tokenExpires = gauge("poller_oauth_token_expiry_timestamp_seconds", "When the access token expires that a connection logs in with; 0 for none so far.")
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "poller_build_info", Help: "Always 1; what is running is in the labels.",
 		ConstLabels: prometheus.Labels{"version": version, "commit": commit, "goversion": runtime.Version()},
@@ -116,6 +127,7 @@ func New(version, commit string) *Metrics {
 		m.jobs, m.failures, m.attempts, m.messages, m.octets, m.disposed, m.skipped, m.lastSuccess, m.inRow, m.aside,
 		m.duration, m.lag, m.running, m.configured, m.panics, m.reloadOK, m.reloadAt, info,
 		m.handshakes, m.serverInfo, m.serverExpires, m.keyExpires,
+		m.tokens, m.tokenExpires,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m
