@@ -152,5 +152,5 @@ func spellings(username string, secret mail.Secret) []string {
 	s := secret.Reveal()
 	b64 := func(raw string) string { return base64.StdEncoding.EncodeToString([]byte(raw)) }
 	quoted := strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s)
-	return []string{b64("\x00" + username + "\x00" + s), b64(s), quoted, s}
+	return []string{b64("user=" + username + "\x01auth=Bearer " + s + "\x01\x01"), b64("\x00" + username + "\x00" + s), b64(s), quoted, s}
 }

@@ -124,6 +124,8 @@ func (s *imapSession) authenticate() (string, error) {
 	}
 	user, secret := s.c.Username, s.secret.Reveal()
 	switch method {
+	case mail.AuthXOAuth2:
+		err = s.client.Authenticate(&xoauth2{user, secret})
 	case mail.AuthExternal:
 		err = s.client.Authenticate(sasl.NewExternalClient(user))
 	case mail.AuthPlain:
@@ -152,6 +154,8 @@ func imapMethod(caps imap.CapSet, c *mail.Connection) (mail.AuthMethod, error) {
 		login, plain = false, false
 	}
 	switch {
+	case c.OAuth2 != nil:
+		return mail.AuthXOAuth2, nil
 	case external(c) && caps.Has(imap.AuthCap("EXTERNAL")):
 		return mail.AuthExternal, nil
 	case c.Auth != mail.AuthPlain && login && (isASCII(c.Username) || !plain):

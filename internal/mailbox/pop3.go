@@ -143,6 +143,8 @@ func (s *pop3Session) authenticate() (string, error) {
 		return "", err
 	}
 	switch method {
+	case mail.AuthXOAuth2:
+		err = s.sasl(&xoauth2{user, secret})
 	case mail.AuthExternal:
 		err = s.sasl(sasl.NewExternalClient(user))
 	case mail.AuthPlain:
@@ -167,6 +169,9 @@ const userPass mail.AuthMethod = "USER/PASS"
 func (s *pop3Session) method() (mail.AuthMethod, error) {
 	offered := strings.Fields(strings.ToUpper(s.caps["SASL"]))
 	_, user := s.caps["USER"]
+	if s.c.OAuth2 != nil {
+		return mail.AuthXOAuth2, nil
+	}
 	if external(s.c) {
 		if !slices.Contains(offered, "EXTERNAL") {
 			return "", noWayIn(s.c, offered)
