@@ -55,6 +55,7 @@ func NewTokens(secrets *Secrets, store TokenStore, log *zap.Logger) *Tokens {
 
 const (
 	mostAhead = 5 * time.Minute  // how long before its end a token is replaced, at most
+	onTheWay  = 10 * time.Second // what a token has to live on, to be good when it arrives
 	noExpiry  = time.Hour        // what a token is taken to live of which nothing is said
 	pause     = 30 * time.Second // between two tries to replace a token that is still good
 	closeWait = 5 * time.Second  // what a request in progress is given at the end
@@ -96,7 +97,7 @@ func (t *Tokens) Token(ctx context.Context, c *mail.Connection) (mail.Token, err
 	g := t.grant(c.OAuth2)
 	g.mu.Lock()
 	now := time.Now()
-	good := now.Before(g.held.Expires)
+	good := g.good(now)
 	if good && (now.Before(g.renew) || now.Before(g.failed.Add(pause))) {
 		defer g.mu.Unlock()
 		return g.held, nil
@@ -197,7 +198,7 @@ func (t *Tokens) fly(g *grant, f *flight, c *mail.Connection) bool {
 func (t *Tokens) land(g *grant, f *flight, c *mail.Connection, token mail.Token, err *mail.Error) {
 	g.mu.Lock()
 	g.flight, g.err = nil, err
-	ahead := err != nil && time.Now().Before(g.held.Expires)
+	ahead := err != nil && g.good(time.Now())
 	if err == nil {
 		g.hold(token)
 	} else {
@@ -210,6 +211,9 @@ func (t *Tokens) land(g *grant, f *flight, c *mail.Connection, token mail.Token,
 		t.Log.Warn("access token not replaced ahead of its end", zap.String("connection", c.Name), zap.Error(err), zap.String("hint", err.Hint))
 	}
 }
+
+// good reports whether the token that is held is one that a server takes.
+func (g *grant) good(now time.Time) bool { return now.Add(onTheWay).Before(g.held.Expires) }
 
 // hold makes a token the one that is given to all.
 func (g *grant) hold(token mail.Token) {

@@ -91,8 +91,8 @@ func TestATokenIsHeldUntilItExpires(t *testing.T) {
 	if store.kept != 0 {
 		t.Error("a refresh token that did not change was stored")
 	}
-	// A token that lives for less than no time is not given to the next poll.
-	server.Live(-time.Second)
+	// A token that would expire on its way is not given to the next poll.
+	server.Live(onTheWay - time.Second)
 	tokens.Refused(c, first)
 	second := token(t, tokens, c)
 	if third := token(t, tokens, c); first == second || second == third || len(server.Asked()) != 3 {

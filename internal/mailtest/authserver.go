@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -258,4 +260,20 @@ func answer(w http.ResponseWriter, status int, said map[string]any) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(said) // fails only when the client is gone
+}
+
+// DovecotTokens are settings of a Dovecot that takes the access tokens of the
+// server, as XOAUTH2 and as OAUTHBEARER, and asks it about each (RFC 7662).
+func (s *AuthServer) DovecotTokens(t testing.TB) []string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "oauth2.conf.ext")
+	settings := "introspection_mode = post\nintrospection_url = " + s.URL + "/introspect\n" +
+		"username_attribute = username\nactive_attribute = active\nactive_value = true\n"
+	if err := os.WriteFile(file, []byte(settings), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return []string{
+		"auth_mechanisms = plain login cram-md5 xoauth2 oauthbearer",
+		"passdb {\ndriver = oauth2\nmechanisms = xoauth2 oauthbearer\nargs = " + file + "\n}",
+	}
 }

@@ -235,6 +235,7 @@ func full() *Metrics {
 	m.Servers([]mail.Connection{{Host: "h", Port: 993, Security: mail.SSLTLS}})
 	m.Secured(mail.Handshake{Server: mail.Server{Host: "h", Port: 993}, Version: "TLS 1.3", Suite: "S"})
 	m.Keys(map[string]time.Time{"k": time.Unix(1, 0)})
+	m.Granted(map[string]time.Time{"a": {}})
 	return m
 }
 
@@ -383,4 +384,28 @@ func BenchmarkTenThousandConnections(b *testing.B) {
 			}
 		}
 	})
+}
+
+func TestATokenIsCounted(t *testing.T) {
+	t.Parallel()
+	m := New("v1", "abc")
+	m.Granted(map[string]time.Time{"a": {}, "b": time.Unix(5, 0), "gone": {}})
+	m.Granted(map[string]time.Time{"a": {}, "b": time.Unix(5, 0)})
+	m.Token([]string{"a", "b", "unknown"}, time.Unix(7, 0), nil)
+	m.Token([]string{"a"}, time.Time{}, mail.Errorf(mail.OpToken, mail.KindAuth, "invalid_grant"))
+	m.Token([]string{"a"}, time.Time{}, mail.Errorf(mail.OpToken, mail.KindNetwork, "down"))
+	got := values(t, m)
+	for series, want := range map[string]float64{
+		"poller_oauth_refreshes_total{result=ok}":                         1,
+		"poller_oauth_refreshes_total{result=refused}":                    1,
+		"poller_oauth_refreshes_total{result=failed}":                     1,
+		"poller_oauth_token_expiry_timestamp_seconds{connection=a}":       7,
+		"poller_oauth_token_expiry_timestamp_seconds{connection=b}":       7,
+		"poller_oauth_token_expiry_timestamp_seconds{connection=gone}":    -1,
+		"poller_oauth_token_expiry_timestamp_seconds{connection=unknown}": -1,
+	} {
+		if v, ok := got[series]; ok != (want >= 0) || ok && v != want {
+			t.Errorf("%s is %v, %v; want %v", series, v, ok, want)
+		}
+	}
 }
