@@ -427,8 +427,8 @@ func TestTheExampleLoads(t *testing.T) {
 	uncommented := commented.ReplaceAllString(string(text), "$1$2")
 	certificate := mailtest.NewCA(t).PEMFile(t)
 	load(t, strings.NewReplacer("/etc/poller/ca.pem", certificate, "/etc/poller/keys/acme.crt", certificate).Replace(uncommented))
-	unsupported := []string{"oauth2", "proxy", "filename", "metadata"}
-	for _, names := range [][]string{names(topKeys), names(connectionKeys), names(logKeys), names(limitKeys), names(sourceKeys), names(clientKeyKeys)} {
+	unsupported := []string{"proxy", "filename", "metadata"}
+	for _, names := range [][]string{names(topKeys), names(connectionKeys), names(logKeys), names(limitKeys), names(sourceKeys), names(clientKeyKeys), names(oauth2Keys)} {
 		for _, name := range names {
 			supported := !slices.Contains(unsupported, name)
 			if found := regexp.MustCompile(`(?m)(^ *|[-{,] *)` + name + ":").MatchString(uncommented); found != supported {
@@ -446,6 +446,7 @@ func TestEveryKeyIsDescribed(t *testing.T) {
 	described(t, connectionKeys)
 	described(t, sourceKeys)
 	described(t, clientKeyKeys)
+	described(t, oauth2Keys)
 }
 
 func described[T any](t *testing.T, keys []key[T]) {
