@@ -14,7 +14,8 @@ LINT := .cache/bin/golangci-lint
 # What make test gives the tests: see DOVECOT in internal/mailtest.
 SERVERS := POLLER_TEST_DOVECOT=1
 # Tests with a module of their own.
-WIRES := test/wires
+WIRES   := test/wires
+MODULES := $(WIRES) test/oauth
 
 .PHONY: help
 help: ## List the targets
@@ -32,12 +33,12 @@ build: ## Build bin/poller, static
 test: ## Run the whole suite; as root on Debian it installs the servers it needs
 	scripts/install-test-servers
 	$(SERVERS) go test -race -timeout $(TIMEOUT) ./...
-	$(SERVERS) go -C $(WIRES) test -race -timeout $(TIMEOUT) ./...
+	for m in $(MODULES); do $(SERVERS) go -C $$m test -race -timeout $(TIMEOUT) ./...; done
 
 .PHONY: race
 race: ## Run the tests that need no server, under the race detector
 	go test -race -timeout $(TIMEOUT) ./...
-	go -C $(WIRES) test -race -timeout $(TIMEOUT) ./...
+	for m in $(MODULES); do go -C $$m test -race -timeout $(TIMEOUT) ./...; done
 
 .PHONY: e2e
 e2e: ## Run the real binary against real servers
@@ -58,18 +59,18 @@ mutants: ## Break the order of sync, journal and disposal on purpose, and see th
 .PHONY: lint
 lint: $(LINT) ## Check format, vet, layers and more (.golangci.yml)
 	$(LINT) run
-	cd $(WIRES) && $(CURDIR)/$(LINT) run
+	for m in $(MODULES); do (cd $$m && $(CURDIR)/$(LINT) run); done
 
 .PHONY: fmt
 fmt: $(LINT) ## Format the code
 	$(LINT) fmt
-	cd $(WIRES) && $(CURDIR)/$(LINT) fmt
+	for m in $(MODULES); do (cd $$m && $(CURDIR)/$(LINT) fmt); done
 
 .PHONY: check
 check: lint test ## What has to pass before a change lands
 	go mod tidy -diff
 	go mod verify
-	go -C $(WIRES) mod tidy -diff
+	for m in $(MODULES); do go -C $$m mod tidy -diff; done
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZTIME

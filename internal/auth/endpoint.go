@@ -34,7 +34,9 @@ type asker struct {
 	o    *mail.OAuth2
 	name string // of the connection
 
-	ctx     context.Context
+	ctx    context.Context
+	device *url.Userinfo // who we are at the device endpoint, which x/oauth2 does not say; nil for a public client
+
 	asked   bool     // a request was made
 	secrets []string // sent, and so never to be shown
 	broken  error    // why the last request had no answer, which not all of x/oauth2 passes on
@@ -59,6 +61,11 @@ func (a *asker) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func (a *asker) roundTrip(r *http.Request) (*http.Response, error) {
+	if a.device != nil && r.URL.String() == a.o.DeviceURL { // RFC 8628, section 3.1
+		r = r.Clone(r.Context())
+		secret, _ := a.device.Password()
+		r.SetBasicAuth(a.device.Username(), secret)
+	}
 	if err := a.note(r); err != nil {
 		return nil, err
 	}

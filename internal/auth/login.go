@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -97,6 +98,9 @@ func (t *Tokens) consent(ctx context.Context, a *asker) (answer *oauth2.Token, e
 		return t.redirected(ctx, a, config)
 	}
 	// RFC 8628.
+	if config.Endpoint.AuthStyle == oauth2.AuthStyleInHeader {
+		a.device = url.UserPassword(url.QueryEscape(config.ClientID), url.QueryEscape(config.ClientSecret))
+	}
 	device, err := config.DeviceAuth(ctx)
 	if err != nil {
 		return nil, err

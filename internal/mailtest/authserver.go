@@ -225,9 +225,13 @@ func (s *AuthServer) whose(r *http.Request) (user, problem string) {
 }
 
 // device begins a flow in which the user consents after one question.
-func (s *AuthServer) device(w http.ResponseWriter, _ *http.Request) {
+func (s *AuthServer) device(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if id, secret, _ := r.BasicAuth(); id != "poller" || secret == "" {
+		answer(w, http.StatusUnauthorized, map[string]any{"error": "invalid_client"})
+		return
+	}
 	code := rand.Text()
 	s.pending[code] = 1
 	answer(w, http.StatusOK, map[string]any{
