@@ -50,13 +50,18 @@ func Doubts(ctx context.Context, c *config.Config) []string {
 		}
 		if o := conn.OAuth2; o != nil {
 			for _, s := range []struct {
-				key string
-				src mail.SecretSource
-			}{{"client_secret", o.ClientSecret}, {"refresh_token", o.RefreshToken}, {"service_account", o.ServiceAccount}} {
-				if !knowable(s.src) || s.src.IsZero() {
+				key  string
+				src  mail.SecretSource
+				read func(context.Context, mail.SecretSource) (mail.Secret, error)
+			}{
+				{"client_secret", o.ClientSecret, secrets.Get},
+				{"refresh_token", o.RefreshToken, secrets.Get},
+				{"service_account", o.ServiceAccount, secrets.Document},
+			} {
+				if s.src.IsZero() || !knowable(s.src) {
 					continue
 				}
-				if _, err := secrets.Document(ctx, s.src); err != nil {
+				if _, err := s.read(ctx, s.src); err != nil {
 					doubt("connection %s: %s: %v", conn.Name, s.key, mail.AsError(err, mail.OpSecret, mail.KindConfig).Err)
 				}
 			}
@@ -67,6 +72,9 @@ func Doubts(ctx context.Context, c *config.Config) []string {
 	}
 	return doubts
 }
+
+// askTimeout bounds what a check asks of the daemon.
+const askTimeout = 5 * time.Second
 
 // strangers are the connections that nobody has let in yet, as far as the
 // running daemon knows: it alone reads the state directory.
@@ -80,6 +88,8 @@ func strangers(ctx context.Context, c *config.Config) []string {
 	if len(needed) == 0 {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
 	grants, err := admin.NewClient(SocketPath(c.StateDir)).Grants(ctx)
 	if err != nil {
 		return nil // no daemon, or one that does not answer

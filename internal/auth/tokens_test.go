@@ -313,3 +313,52 @@ func TestARefusedTokenIsReplacedOnce(t *testing.T) {
 		t.Error("the refresh token was dropped with the access token")
 	}
 }
+
+func TestWhatIsOnItsWayAtTheEndIsKept(t *testing.T) {
+	t.Parallel()
+	server := mailtest.StartAuthServer(t)
+	server.Rotate()
+	answer := make(chan struct{})
+	server.Take(func(http.ResponseWriter, *http.Request) bool {
+		<-answer
+		return false
+	})
+	tokens, store := newTokens(t)
+	c := connection("a", server.OAuth2("u", server.Consent("u")))
+	ctx, leave := context.WithCancel(t.Context())
+	left := make(chan struct{})
+	go func() {
+		_, _ = tokens.Token(ctx, c) // cut off
+		close(left)
+	}()
+	server.Await(t, 1)
+	leave()
+	<-left
+	closed := make(chan struct{})
+	go func() {
+		tokens.Close()
+		close(closed)
+	}()
+	close(answer)
+	<-closed
+	if store.kept != 1 {
+		t.Errorf("stored %d times, want the token that was on its way", store.kept)
+	}
+	var e *mail.Error
+	if _, err := tokens.Token(t.Context(), connection("b", server.OAuth2("b", "b"))); !errors.As(err, &e) || e.Kind != mail.KindCanceled {
+		t.Errorf("after the end: %v", err)
+	}
+}
+
+func TestAnUnusedGrantIsForgotten(t *testing.T) {
+	t.Parallel()
+	server := mailtest.StartAuthServer(t)
+	tokens, _ := newTokens(t)
+	a, b := connection("a", server.OAuth2("a", server.Consent("a"))), connection("b", server.OAuth2("b", server.Consent("b")))
+	first := token(t, tokens, a)
+	token(t, tokens, b)
+	tokens.Only(map[string][]string{a.OAuth2.ID(): {"a"}})
+	if token(t, tokens, a) != first || !tokens.Expires(b).IsZero() || tokens.Expires(a).IsZero() {
+		t.Error("the wrong one was forgotten")
+	}
+}

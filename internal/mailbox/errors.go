@@ -48,6 +48,9 @@ func (w *wire) failure(op string, err error) error {
 	switch {
 	case isRefusal(err):
 		e.Kind, e.Hint = refused(op, err)
+		if e.Kind == mail.KindAuth && w.c.OAuth2 != nil {
+			e.Hint = "the provider gave a token, and the mail server does not take it: check username: and scopes:, and whether the account may use this protocol (docs/providers.md)"
+		}
 		if e.Kind == mail.KindAuth && w.asked && w.c.Key == nil {
 			e.Hint += "; it asked for a client certificate too: see client_key_label:"
 		}

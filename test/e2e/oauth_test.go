@@ -207,7 +207,7 @@ func TestOAuthLogin(t *testing.T) {
 			}
 			discreet(t, server, "login", out+errs)
 			// AuthServer lets in a user of its own; the mailbox is another's.
-			if v := s.Poll("orders")[0]; v.Error == nil || v.Error.Op != "authenticate" || v.Error.Kind != "auth" {
+			if v := s.Poll("orders")[0]; v.Error == nil || v.Error.Op != "authenticate" || v.Error.Kind != "auth" || !strings.Contains(v.Error.Hint, "scopes:") {
 				t.Errorf("with the token of somebody else: %+v, %+v", v, v.Error)
 			}
 			out, _, code = s.Run("oauth", "status", "--json")
