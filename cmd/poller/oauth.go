@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"text/tabwriter"
@@ -40,7 +41,10 @@ the machine that poller runs on, or to reach it through a tunnel. Ctrl-C gives u
 			return c.connected(cmd.Context(), func(ctx context.Context, d admin.Daemon) error {
 				ctx = mail.WithTrace(ctx, &mail.Trace{Prompt: c.prompt})
 				v, err := d.Login(ctx, args[0])
-				if err != nil {
+				switch {
+				case err != nil && ctx.Err() != nil:
+					return errors.New("given up; run the command again, and consent in a new browser window")
+				case err != nil:
 					return err
 				}
 				if asJSON {

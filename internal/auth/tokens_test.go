@@ -350,6 +350,33 @@ func TestWhatIsOnItsWayAtTheEndIsKept(t *testing.T) {
 	}
 }
 
+// TestTheEndDoesNotWaitForEver: not even for an endpoint that may take an hour.
+func TestTheEndDoesNotWaitForEver(t *testing.T) {
+	t.Parallel()
+	server := mailtest.StartAuthServer(t)
+	gone := make(chan struct{})
+	server.Take(func(_ http.ResponseWriter, r *http.Request) bool {
+		<-r.Context().Done()
+		close(gone)
+		return true
+	})
+	tokens, _ := newTokens(t)
+	o := server.OAuth2("u", server.Consent("u"))
+	o.Timeout = time.Hour
+	ended := make(chan error, 1)
+	go func() {
+		_, err := tokens.Token(context.Background(), connection("a", o))
+		ended <- err
+	}()
+	server.Await(t, 1)
+	tokens.Close()
+	<-gone
+	var e *mail.Error
+	if err := <-ended; !errors.As(err, &e) || e.Kind != mail.KindCanceled {
+		t.Errorf("cut off: %v", err)
+	}
+}
+
 func TestAnUnusedGrantIsForgotten(t *testing.T) {
 	t.Parallel()
 	server := mailtest.StartAuthServer(t)

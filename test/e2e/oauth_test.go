@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -262,4 +263,46 @@ func TestTheConnectionTestShowsTheToken(t *testing.T) {
 		t.Errorf("test once the consent was withdrawn: %d\n%s%s", code, out, errs)
 	}
 	discreet(t, server, "test", out+errs)
+}
+
+// TestALoginIsGivenUp: Ctrl-C ends it, in the daemon too.
+func TestALoginIsGivenUp(t *testing.T) {
+	t.Parallel()
+	for _, running := range []bool{false, true} {
+		t.Run(fmt.Sprintf("daemon %v", running), func(t *testing.T) {
+			t.Parallel()
+			s, _, server, _ := tokenSite(t, mail.IMAP)
+			gone := make(chan struct{})
+			server.Take(func(_ http.ResponseWriter, r *http.Request) bool {
+				<-r.Context().Done() // the question whether the person has consented is given up
+				close(gone)
+				return true
+			})
+			var p *rig.Daemon
+			if running {
+				p = s.Start().Ready()
+			}
+			cmd := exec.CommandContext(t.Context(), rig.Binary, "oauth", "login", "orders", "--config", s.Config)
+			said := &rig.Log{}
+			cmd.Stderr = said
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			server.Await(t, 1)
+			if err := cmd.Process.Signal(os.Interrupt); err != nil {
+				t.Fatal(err)
+			}
+			<-gone
+			err := cmd.Wait()
+			text, _ := said.From(0)
+			if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(text, "given up") {
+				t.Errorf("%v\n%s", err, text)
+			}
+			if running {
+				if code := p.Stop(); code != 0 {
+					t.Errorf("exit code %d", code)
+				}
+			}
+		})
+	}
 }
