@@ -113,6 +113,31 @@ func TestATokenThatIsRefusedIsReplacedWithinTheJob(t *testing.T) {
 	}
 }
 
+func TestAnEndpointThatIsDownForAMoment(t *testing.T) {
+	t.Parallel()
+	s, d, server, c := tokenSite(t, mail.IMAP)
+	user := c["username"].(string)
+	c["oauth2"], c["max_retries"], c["retry_interval"] = block(server, server.Consent(user)), 1, "1s"
+	s.Configure(c)
+	d.Deliver(t, user, []byte("Subject: 1\r\n\r\nx\r\n"))
+	down := true
+	server.Take(func(w http.ResponseWriter, _ *http.Request) bool {
+		if down {
+			http.Error(w, "try later", http.StatusServiceUnavailable)
+		}
+		down = !down
+		return !down
+	})
+	if v := s.Poll("orders")[0]; v.State != "SUCCEEDED" || v.Attempts != 2 || v.Messages != 1 {
+		t.Errorf("%+v, %+v", v, v.Error)
+	}
+	c["max_retries"] = 0
+	s.Configure(c)
+	if v := s.Poll("orders")[0]; v.Error == nil || v.Error.Op != "get token" || v.Error.Kind != "network" || !strings.Contains(v.Error.Message, "HTTP status 503: try later") {
+		t.Errorf("%+v, %+v", v, v.Error)
+	}
+}
+
 // TestARotatedTokenSurvivesAKill, once while it is on its way.
 func TestARotatedTokenSurvivesAKill(t *testing.T) {
 	t.Parallel()
