@@ -89,6 +89,9 @@ func (l *loader) connection(n node, base *section, c *Config) *section {
 		}
 		s.Mailbox = ""
 	}
+	if s.Auth == mail.AuthAPOP && s.Store != mail.POP3 {
+		l.fault(s.place("auth"), "auth: APOP is a command of POP3; accepted: another value, or store_type: POP3")
+	}
 	if s.Timeout > s.PollTimeout {
 		l.fault(s.place("timeout"), "timeout: found %s, which is longer than poll_timeout; accepted: up to %s", short(s.Timeout), short(s.PollTimeout))
 	}

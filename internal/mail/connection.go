@@ -42,6 +42,7 @@ const (
 	AuthPlain       AuthMethod = "PLAIN"
 	AuthLogin       AuthMethod = "LOGIN"
 	AuthCramMD5     AuthMethod = "CRAM_MD5"
+	AuthScramSHA256 AuthMethod = "SCRAM_SHA_256"
 	AuthAPOP        AuthMethod = "APOP"
 	AuthXOAuth2     AuthMethod = "XOAUTH2"
 	AuthOAuthBearer AuthMethod = "OAUTHBEARER"
@@ -87,6 +88,11 @@ type Connection struct {
 	// Fingerprint is equal for two connections exactly when all their
 	// settings are. It holds no secret.
 	Fingerprint string
+}
+
+// Bearer reports whether the connection logs in with an access token.
+func (c *Connection) Bearer() bool {
+	return c.OAuth2 != nil || c.Auth == AuthXOAuth2 || c.Auth == AuthOAuthBearer
 }
 
 // Addr is the host and port to dial.

@@ -10,7 +10,6 @@ import (
 	"net"
 	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapclient"
@@ -18,6 +17,7 @@ import (
 
 	"mailpoller/internal/disposition"
 	"mailpoller/internal/mail"
+	"mailpoller/internal/mailbox/login"
 )
 
 // imapSession is a mailbox opened over IMAP.
@@ -67,6 +67,17 @@ type replay struct {
 }
 
 func (c *replay) Read(p []byte) (int, error) { return c.r.Read(p) }
+
+// Write implements io.Writer. An answer to a challenge that says nothing is an
+// empty line (RFC 9051, section 6.2.2). The library sends what stands for an
+// empty initial response.
+func (c *replay) Write(p []byte) (int, error) {
+	if string(p) != "=\r\n" {
+		return c.Conn.Write(p)
+	}
+	n, err := c.Conn.Write(p[1:])
+	return n + 1, err
+}
 
 // imapGreeting checks the first line of a server (RFC 9051, 7.1).
 func imapGreeting(line string) error {
@@ -118,22 +129,16 @@ func (s *imapSession) authenticate() (string, error) {
 	if s.client.State() == imap.ConnStateAuthenticated {
 		return "PREAUTH", nil
 	}
-	method, err := imapMethod(s.caps, s.c)
+	way, err := s.way(s.offered())
 	if err != nil {
 		return "", err
 	}
-	user, secret := s.c.Username, s.secret.Reveal()
-	switch method {
-	case mail.AuthXOAuth2:
-		err = s.client.Authenticate(&xoauth2{user, secret})
-	case mail.AuthExternal:
-		err = s.client.Authenticate(sasl.NewExternalClient(user))
-	case mail.AuthPlain:
-		err = s.client.Authenticate(sasl.NewPlainClient("", user, secret))
-	default:
-		login := s.client.Login(user, secret)
+	if way == login.LoginCommand {
+		command := s.client.Login(s.c.Username, s.secret.Reveal())
 		s.sendSelect() // whatever comes of the login, there is nothing else to ask
-		err = login.Wait()
+		err = command.Wait()
+	} else {
+		err = s.sasl(way, s.offered(), func(c sasl.Client) error { return imapRefusal(s.client.Authenticate(c)) })
 	}
 	if err != nil {
 		return "", s.fail(mail.OpAuthenticate, err)
@@ -141,37 +146,21 @@ func (s *imapSession) authenticate() (string, error) {
 	if s.caps = s.client.Caps(); s.caps == nil { // they may be more by now
 		return "", s.fail(mail.OpAuthenticate, errNoCaps)
 	}
-	return loggedIn(s.c, method, slices.Collect(maps.Keys(s.caps))), nil
+	return loggedIn(s.c, way, slices.Collect(maps.Keys(s.caps))), nil
 }
 
 var errNoCaps = errors.New("server does not say what it is capable of")
 
-// imapMethod chooses how to log in. LOGIN and PLAIN give the same secret away
-// to the same server; LOGIN takes one round trip less, but carries ASCII only.
-func imapMethod(caps imap.CapSet, c *mail.Connection) (mail.AuthMethod, error) {
-	login, plain := !caps.Has(imap.CapLoginDisabled), caps.Has(imap.AuthCap("PLAIN"))
-	if external(c) {
-		login, plain = false, false
+// offered is how the server lets clients log in.
+func (s *imapSession) offered() []login.Way {
+	var ways []login.Way
+	for _, name := range s.caps.AuthMechanisms() {
+		ways = append(ways, login.Way(strings.ToUpper(name)))
 	}
-	switch {
-	case c.OAuth2 != nil:
-		return mail.AuthXOAuth2, nil
-	case external(c) && caps.Has(imap.AuthCap("EXTERNAL")):
-		return mail.AuthExternal, nil
-	case c.Auth != mail.AuthPlain && login && (isASCII(c.Username) || !plain):
-		return mail.AuthLogin, nil
-	case c.Auth != mail.AuthLogin && plain:
-		return mail.AuthPlain, nil
+	if !s.caps.Has(imap.CapLoginDisabled) {
+		ways = append(ways, login.LoginCommand)
 	}
-	offered := caps.AuthMechanisms()
-	if login {
-		offered = append(offered, "LOGIN command")
-	}
-	return "", noWayIn(c, offered)
-}
-
-func isASCII(s string) bool {
-	return strings.IndexFunc(s, func(r rune) bool { return r > unicode.MaxASCII }) < 0
+	return ways
 }
 
 // open opens the mailbox: with EXAMINE where nothing is to change on the
@@ -227,12 +216,18 @@ const maxNames = 20
 // Box implements poll.Session.
 func (s *imapSession) Box() (mail.Box, int) { return s.box, int(s.messages) }
 
-// fail makes an Error out of what the library says.
-func (s *imapSession) fail(op string, err error) error {
+// imapRefusal is err, as a refusal if it is one.
+func imapRefusal(err error) error {
 	var status *imap.Error
 	if errors.As(err, &status) {
-		err = &refusal{code: strings.ToUpper(string(status.Code)), text: status.Text}
+		return &refusal{code: strings.ToUpper(string(status.Code)), text: status.Text}
 	}
+	return err
+}
+
+// fail makes an Error out of what the library says.
+func (s *imapSession) fail(op string, err error) error {
+	err = imapRefusal(err)
 	if errors.Is(err, net.ErrClosed) { // by the library, which knows what for
 		if cause := s.client.Close(); cause != nil {
 			err = cause

@@ -20,10 +20,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/emersion/go-sasl"
 	"go.uber.org/zap"
 
 	"mailpoller/internal/disposition"
 	"mailpoller/internal/mail"
+	"mailpoller/internal/mailbox/login"
 	"mailpoller/internal/tlspolicy"
 )
 
@@ -340,33 +342,57 @@ func (w *wire) greeting(check func(line string) error) (string, error) {
 	return line, err
 }
 
-// external reports whether a connection proves who it is by its client
-// certificate: because it is told to, or because it has nothing else.
-func external(c *mail.Connection) bool {
-	return c.Auth == mail.AuthExternal || c.Auth == mail.AuthAuto && c.Key != nil && c.Password.IsZero()
-}
-
-// noWayIn is the error of a server that offers nothing that the connection may
-// log in with.
-func noWayIn(c *mail.Connection, offered []string) error {
-	allowed := "auth: " + string(c.Auth)
-	if external(c) {
-		allowed = "a client certificate (EXTERNAL)"
+// way chooses how to log in, of what the server offers.
+func (w *wire) way(offered []login.Way) (login.Way, error) {
+	_, binding := w.top.(*tls.Conn)
+	way, ok := login.Choose(w.c, offered, binding)
+	if ok {
+		return way, nil
 	}
 	hint := "the server offers no login at all here; many refuse passwords in clear text: use connection_security: SSL_TLS or STARTTLS"
 	if len(offered) > 0 {
-		slices.Sort(offered)
-		hint = "the server offers " + strings.Join(offered, ", ") + ": see auth:"
+		words := make([]string, len(offered))
+		for i, o := range offered {
+			words[i] = string(o)
+		}
+		slices.Sort(words)
+		hint = "the server offers " + strings.Join(words, ", ") + ": see auth:"
 	}
-	return &mail.Error{
+	return "", &mail.Error{
 		Op: mail.OpAuthenticate, Kind: mail.KindAuth,
-		Err: fmt.Errorf("server offers no way to log in with %s", allowed), Hint: hint,
+		Err: fmt.Errorf("server offers no way to log in with %s", login.Allowed(w.c)), Hint: hint,
 	}
 }
 
+// sasl logs in by a SASL mechanism, which run carries.
+func (w *wire) sasl(way login.Way, offered []login.Way, run func(sasl.Client) error) error {
+	var state *tls.ConnectionState
+	if top, ok := w.top.(*tls.Conn); ok {
+		s := top.ConnectionState()
+		state = &s
+	}
+	client, err := login.NewClient(way, w.c.Username, w.secret.Reveal(), state, offered)
+	if err != nil {
+		return &mail.Error{Op: mail.OpAuthenticate, Kind: mail.KindConfig, Err: err, Hint: "see username:, password: and auth:"}
+	}
+	err = run(client)
+	w.secrets = append(client.Said(), w.secrets...)
+	var refused *refusal
+	switch {
+	case errors.As(err, &refused) && client.Reason() != "":
+		refused.text += " (" + client.Reason() + ")"
+	case err == nil && !client.Proved():
+		return &mail.Error{
+			Op: mail.OpAuthenticate, Kind: mail.KindAuth, Err: fmt.Errorf("server did not prove that it knows the password, as %s has it do", way),
+			Hint: "see that host: and port: are those of the right server; auth: PLAIN trusts it without",
+		}
+	}
+	return err
+}
+
 // loggedIn says how the session logged in and what the server is capable of.
-func loggedIn[C ~string](c *mail.Connection, method mail.AuthMethod, capabilities []C) string {
-	text := string(method)
+func loggedIn[C ~string](c *mail.Connection, way login.Way, capabilities []C) string {
+	text := string(way)
 	if c.Username != "" {
 		text = c.Username + " by " + text
 	}

@@ -17,6 +17,7 @@ import (
 
 	"mailpoller/internal/disposition"
 	"mailpoller/internal/mail"
+	"mailpoller/internal/mailbox/login"
 )
 
 // pop3Session is a mailbox opened over POP3. The server holds it locked and
@@ -25,12 +26,14 @@ type pop3Session struct {
 	*wire
 	pop     *pop3.Conn
 	replies *statusConn
-	caps    map[string]string // by upper-case name; nil when the server has no CAPA
-	count   int               // messages
-	ids     []string          // by message number less one; nil until listed; empty where the server lists none
-	sizes   []int64           // likewise
-	applied []int             // message numbers to delete
-	done    bool              // QUIT was sent, or must not be
+	// timestamp is what APOP signs; empty where the server does not offer it.
+	timestamp string
+	caps      map[string]string // by upper-case name; nil when the server has no CAPA
+	count     int               // messages
+	ids       []string          // by message number less one; nil until listed; empty where the server lists none
+	sizes     []int64           // likewise
+	applied   []int             // message numbers to delete
+	done      bool              // QUIT was sent, or must not be
 }
 
 // maxMessages bounds how many messages a mailbox may say it holds.
@@ -50,7 +53,7 @@ func (w *wire) openPOP3(ctx context.Context) (Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &pop3Session{wire: w, replies: &statusConn{wire: w, rest: strings.TrimSpace("+OK "+line[len("+OK"):]) + "\r\n"}}
+	s := &pop3Session{wire: w, timestamp: login.Timestamp(line), replies: &statusConn{wire: w, rest: strings.TrimSpace("+OK "+line[len("+OK"):]) + "\r\n"}}
 	if s.pop, err = pop3.New(pop3.Opt{Dialer: dialed{&pop3Conn{w.conn, s.replies}}}).NewConn(); err != nil {
 		return nil, s.fail(mail.OpGreeting, err)
 	}
@@ -138,56 +141,40 @@ func (s *pop3Session) authenticate() (string, error) {
 			Hint: "POP3 cannot transmit it",
 		}
 	}
-	method, err := s.method()
+	way, err := s.way(s.offered())
 	if err != nil {
 		return "", err
 	}
-	switch method {
-	case mail.AuthXOAuth2:
-		err = s.sasl(&xoauth2{user, secret})
-	case mail.AuthExternal:
-		err = s.sasl(sasl.NewExternalClient(user))
-	case mail.AuthPlain:
-		err = s.sasl(sasl.NewPlainClient("", user, secret))
-	case mail.AuthLogin:
-		err = s.sasl(sasl.NewLoginClient(user, secret))
-	default:
+	switch way {
+	case login.APOP:
+		_, err = s.do("APOP", user, login.Digest(s.timestamp, secret))
+	case login.UserPass:
 		if _, err = s.do("USER", user); err == nil {
 			_, err = s.do("PASS", secret)
 		}
+	default:
+		err = s.sasl(way, s.offered(), s.auth)
 	}
 	if err != nil {
 		return "", s.fail(mail.OpAuthenticate, err)
 	}
-	return loggedIn(s.c, method, slices.Collect(maps.Keys(s.caps))), nil
+	return loggedIn(s.c, way, slices.Collect(maps.Keys(s.caps))), nil
 }
 
-// userPass is the method that POP3 has of its own.
-const userPass mail.AuthMethod = "USER/PASS"
-
-// method chooses how to log in. A server without CAPA knows USER and PASS.
-func (s *pop3Session) method() (mail.AuthMethod, error) {
-	offered := strings.Fields(strings.ToUpper(s.caps["SASL"]))
-	_, user := s.caps["USER"]
-	if s.c.OAuth2 != nil {
-		return mail.AuthXOAuth2, nil
+// offered is how the server lets clients log in. One without CAPA knows USER
+// and PASS; and one that has CAPA may still not name them.
+func (s *pop3Session) offered() []login.Way {
+	var ways []login.Way
+	for name := range strings.FieldsSeq(strings.ToUpper(s.caps["SASL"])) {
+		ways = append(ways, login.Way(name))
 	}
-	if external(s.c) {
-		if !slices.Contains(offered, "EXTERNAL") {
-			return "", noWayIn(s.c, offered)
-		}
-		return mail.AuthExternal, nil
+	if _, named := s.caps["USER"]; named || len(ways) == 0 {
+		ways = append(ways, login.UserPass)
 	}
-	if s.c.Auth == mail.AuthAuto && (user || s.caps == nil || !slices.Contains(offered, "PLAIN")) {
-		return userPass, nil
+	if s.timestamp != "" {
+		ways = append(ways, login.APOP)
 	}
-	if s.c.Auth == mail.AuthLogin && !slices.Contains(offered, "LOGIN") {
-		return userPass, nil
-	}
-	if s.c.Auth == mail.AuthAuto {
-		return mail.AuthPlain, nil
-	}
-	return s.c.Auth, nil
+	return ways
 }
 
 // capa asks what the server is capable of (RFC 2449). A server that does not
@@ -207,13 +194,20 @@ func (s *pop3Session) capa() error {
 	})
 }
 
-// sasl runs AUTH (RFC 5034).
-func (s *pop3Session) sasl(client sasl.Client) error {
+// maxAuth is how long AUTH may be with its initial response, in octets (RFC
+// 5034, section 4). A longer response is given when it is asked for.
+const maxAuth = 255
+
+// auth runs AUTH (RFC 5034).
+func (s *pop3Session) auth(client sasl.Client) error {
 	name, response, err := client.Start()
 	if err != nil {
 		return err
 	}
 	line := "AUTH " + name
+	if with := line + " " + base64.StdEncoding.EncodeToString(response); len(response) > 0 && len(with)+len("\r\n") <= maxAuth {
+		line, response = with, nil
+	}
 	for {
 		if err := s.pop.Send(line); err != nil {
 			return err

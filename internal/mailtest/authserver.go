@@ -277,7 +277,7 @@ func (s *AuthServer) DovecotTokens(t testing.TB) []string {
 		t.Fatal(err)
 	}
 	return []string{
-		"auth_mechanisms = plain login cram-md5 xoauth2 oauthbearer",
+		"auth_mechanisms = plain login xoauth2 oauthbearer",
 		"passdb {\ndriver = oauth2\nmechanisms = xoauth2 oauthbearer\nargs = " + file + "\n}",
 	}
 }

@@ -143,13 +143,14 @@ func (s *Scripted) Connections() int {
 // TLS does the server's half of a handshake: first thing for SSL_TLS, after
 // the answer to STARTTLS or STLS otherwise. Like a server that was attacked,
 // it takes what the client sent ahead of the handshake for part of it.
-func (c *Conn) TLS(config *tls.Config) {
+func (c *Conn) TLS(config *tls.Config) tls.ConnectionState {
 	_ = c.net.SetDeadline(time.Now().Add(patience))
 	t := tls.Server(buffered{c.net, c.r}, config)
 	if err := t.Handshake(); err != nil { //nolint:noctx // the deadline bounds it
 		c.end(err)
 	}
 	c.top, c.r = t, bufio.NewReader(t)
+	return t.ConnectionState()
 }
 
 // buffered is a connection of which a reader has read ahead.

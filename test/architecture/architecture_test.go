@@ -48,6 +48,7 @@ var homes = []struct {
 	{"github.com/robfig/cron/v3", []string{"internal/cronspec", "internal/schedule"}},
 	{"github.com/spf13/cobra", []string{"cmd/poller"}},
 	{"github.com/youmark/pkcs8", []string{"internal/tlspolicy"}},
+	{"github.com/xdg-go/scram", []string{"internal/mailbox"}},
 	{"go.uber.org/zap", slices.Concat(layers[2:]...)},
 	{"go.yaml.in/yaml/v4", []string{"internal/config"}},
 	{"golang.org/x/net/netutil", []string{"internal/admin"}},
