@@ -427,7 +427,7 @@ func TestTheExampleLoads(t *testing.T) {
 	uncommented := commented.ReplaceAllString(string(text), "$1$2")
 	certificate := mailtest.NewCA(t).PEMFile(t)
 	load(t, strings.NewReplacer("/etc/poller/ca.pem", certificate, "/etc/poller/keys/acme.crt", certificate).Replace(uncommented))
-	unsupported := []string{"proxy", "filename", "metadata"}
+	unsupported := []string{"filename", "metadata"}
 	for _, names := range [][]string{names(topKeys), names(connectionKeys), names(logKeys), names(limitKeys), names(sourceKeys), names(clientKeyKeys), names(oauth2Keys)} {
 		for _, name := range names {
 			supported := !slices.Contains(unsupported, name)

@@ -213,6 +213,10 @@ func (l *loader) doubt(s *section) {
 			"password", "stands in a file that other users can read; chmod go= the file, or see {file: PATH} and {credential: NAME}",
 			!s.Password.Literal.IsZero() && l.exposed[s.place("password").file],
 		},
+		{
+			"proxy", "a password stands in a file that other users can read; chmod go= the file, or see {file: PATH} and {credential: NAME}",
+			s.Proxy != nil && !s.Proxy.Password.Literal.IsZero() && l.exposed[s.place("proxy").file],
+		},
 	} {
 		if doubt.applies {
 			l.warn(s.place(doubt.key), "%s: %s", doubt.key, doubt.message)
@@ -224,6 +228,9 @@ func (l *loader) doubt(s *section) {
 // files hold included. It is a digest, and so gives no secret away.
 func (s *settings) fingerprint(certificates string) string {
 	text := fmt.Sprintf("%q %q", s.Password.Literal.Reveal(), certificates)
+	if s.Proxy != nil {
+		text += fmt.Sprintf(" %q", s.Proxy.Password.Literal.Reveal())
+	}
 	if s.Key != nil {
 		text += fmt.Sprintf(" %q %q", s.Key.Password.Literal.Reveal(), shown(clientKeyKeys, s.Key))
 	}

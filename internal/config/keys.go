@@ -102,7 +102,7 @@ var connectionKeys = []key[settings]{
 		choice(mail.AuthAuto, mail.AuthPlain, mail.AuthLogin, mail.AuthCramMD5, mail.AuthScramSHA256, mail.AuthAPOP, mail.AuthXOAuth2, mail.AuthOAuthBearer, mail.AuthExternal),
 		func(s *settings) *mail.AuthMethod { return &s.Auth }),
 	of("oauth2", "how to get a token instead of a password", oauth2(), func(s *settings) **mail.OAuth2 { return &s.OAuth2 }),
-	of("proxy", "what to connect through", yet(proxyURL()), always[settings]("")),
+	of("proxy", "what to connect through", through(), func(s *settings) **mail.Proxy { return &s.Proxy }),
 	of("ca_file", "roots that are trusted beside the system's and the global ones", certificates(), func(s *settings) *string { return &s.caFile }),
 	of("filename", "a Go template of file names", yet(line(1024)), always[settings]("")),
 	of("format", "how messages are laid out in the folder", yet(choice("EML", "MAILDIR", "ATTACHMENTS"), "EML"), always[settings]("EML")),

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
-	"net/url"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -418,18 +417,6 @@ func pattern() kind[string] {
 		}
 		return s, nil
 	}, nil)
-}
-
-func proxyURL() kind[string] {
-	k := scalar("socks5://HOST:PORT or http://HOST:PORT", func(s string) (string, error) {
-		u, err := url.Parse(s)
-		if err != nil || u.Host == "" || u.Scheme != "socks5" && u.Scheme != "http" {
-			return "", errNot
-		}
-		return s, nil
-	}, nil)
-	k.secret = true // it may hold a password
-	return k
 }
 
 // raw is a node of some shape that is read later.

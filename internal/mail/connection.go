@@ -63,6 +63,8 @@ type Connection struct {
 	TLS      tlspolicy.Policy
 	Key      *ClientKey // presented to the server; nil for none
 
+	Proxy *Proxy // what the server is reached through; nil for nothing
+
 	Username string
 	Password SecretSource
 	Auth     AuthMethod
@@ -89,6 +91,17 @@ type Connection struct {
 	// settings are. It holds no secret.
 	Fingerprint string
 }
+
+// Proxy is what connections go through.
+type Proxy struct {
+	Scheme   string // proxy.SOCKS5 or proxy.HTTP
+	Address  string // host and port
+	Username string // empty for none
+	Password SecretSource
+}
+
+// String is the proxy without its secret.
+func (p *Proxy) String() string { return p.Scheme + "://" + p.Address }
 
 // Bearer reports whether the connection logs in with an access token.
 func (c *Connection) Bearer() bool {

@@ -26,6 +26,7 @@ import (
 	"mailpoller/internal/disposition"
 	"mailpoller/internal/mail"
 	"mailpoller/internal/mailbox/login"
+	"mailpoller/internal/proxy"
 	"mailpoller/internal/tlspolicy"
 )
 
@@ -91,10 +92,16 @@ func (o *Opener) Open(ctx context.Context, c *mail.Connection) (Session, error) 
 	if err != nil {
 		return nil, err
 	}
-	session, err := o.open(ctx, c, secret)
+	proxy, err := o.proxy(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	session, err := o.open(ctx, c, secret, proxy)
 	if err != nil {
 		var e *mail.Error
 		switch refused := errors.As(err, &e) && e.Kind == mail.KindAuth; {
+		case refused && e.Op == mail.OpConnect:
+			o.Secrets.Forget(c.Proxy.Password)
 		case refused && c.OAuth2 != nil:
 			o.Tokens.Refused(c, secret)
 		case refused:
@@ -126,17 +133,32 @@ func (o *Opener) secret(ctx context.Context, c *mail.Connection) (mail.Secret, e
 	return token.Access, step.Err
 }
 
+// proxy is what the server is reached through, with its secret.
+func (o *Opener) proxy(ctx context.Context, c *mail.Connection) (*proxy.Proxy, error) {
+	if c.Proxy == nil {
+		return nil, nil
+	}
+	password, err := o.Secrets.Get(ctx, c.Proxy.Password)
+	if err != nil {
+		return nil, mail.AsError(err, mail.OpSecret, mail.KindConfig)
+	}
+	return &proxy.Proxy{Scheme: c.Proxy.Scheme, Address: c.Proxy.Address, Username: c.Proxy.Username, Password: password.Reveal()}, nil
+}
+
 // open opens the mailbox on a connection of its own for each run of TLS
 // versions, until the server speaks one.
-func (o *Opener) open(ctx context.Context, c *mail.Connection, secret mail.Secret) (session Session, err error) {
+func (o *Opener) open(ctx context.Context, c *mail.Connection, secret mail.Secret, through *proxy.Proxy) (session Session, err error) {
 	configs, err := o.configs(ctx, c)
 	if err != nil {
 		return nil, err
 	}
 	for i, config := range configs {
 		w := &wire{
-			c: c, secret: secret, secrets: spellings(c.Username, secret), config: config,
+			c: c, secret: secret, secrets: spellings(c.Username, secret), proxy: through, config: config,
 			others: i+1 < len(configs), opener: o, trace: mail.TraceOf(ctx), log: o.Log,
+		}
+		if through != nil {
+			w.secrets = append(w.secrets, spellings(through.Username, mail.NewSecret(through.Password))...)
 		}
 		if session, err = w.open(ctx, o.Dial); err == nil {
 			return session, nil
@@ -180,10 +202,11 @@ func (o *Opener) configs(ctx context.Context, c *mail.Connection) ([]*tls.Config
 type wire struct {
 	c       *mail.Connection
 	secret  mail.Secret
-	secrets []string    // spellings of the secret, never to be shown
-	config  *tls.Config // nil without TLS
-	others  bool        // another config is tried when the server refuses the versions of this one
-	again   bool        // it did
+	secrets []string     // spellings of the secret, never to be shown
+	proxy   *proxy.Proxy // nil without one
+	config  *tls.Config  // nil without TLS
+	others  bool         // another config is tried when the server refuses the versions of this one
+	again   bool         // it did
 	opener  *Opener
 	trace   *mail.Trace
 	log     *zap.Logger
@@ -254,6 +277,15 @@ func (w *wire) dial(ctx context.Context, dial func(context.Context, string, stri
 		start = time.Now()
 		return err
 	}
+	if w.proxy != nil {
+		_ = report(mail.OpResolve, "left to the proxy "+w.c.Proxy.String(), nil)
+		c, err := w.proxy.Connect(ctx, dial, w.c.Addr())
+		if err != nil {
+			return report(mail.OpConnect, "", w.proxyFailure(ctx, err))
+		}
+		w.over(c)
+		return report(mail.OpConnect, w.c.Addr()+" through "+w.c.Proxy.String(), nil)
+	}
 	if net.ParseIP(w.c.Host) != nil {
 		_ = report(mail.OpResolve, w.c.Host+" is an address", nil)
 	}
@@ -267,8 +299,7 @@ func (w *wire) dial(ctx context.Context, dial func(context.Context, string, stri
 	var name *net.DNSError
 	switch {
 	case err == nil:
-		w.conn = newConn(c, w.c.Timeout)
-		w.top, w.r = w.conn, bufio.NewReaderSize(w.conn, readBuffer)
+		w.over(c)
 		return report(mail.OpConnect, c.RemoteAddr().String(), nil)
 	case errors.As(err, &name) && ctx.Err() == nil:
 		return report(mail.OpResolve, "", &mail.Error{
@@ -277,6 +308,34 @@ func (w *wire) dial(ctx context.Context, dial func(context.Context, string, stri
 		})
 	}
 	return report(mail.OpConnect, "", connectFailure(ctx, err))
+}
+
+// over puts the session over a connection.
+func (w *wire) over(c net.Conn) {
+	w.conn = newConn(c, w.c.Timeout)
+	w.top, w.r = w.conn, bufio.NewReaderSize(w.conn, readBuffer)
+}
+
+// proxyFailure makes an Error out of why there is no connection through the
+// proxy.
+func (w *wire) proxyFailure(ctx context.Context, err error) error {
+	e := mail.AsError(connectFailure(ctx, fmt.Errorf("proxy %s: %w", w.c.Proxy, err)), mail.OpConnect, mail.KindNetwork)
+	if e.Kind == mail.KindCanceled {
+		return e
+	}
+	var failed *proxy.Error
+	errors.As(err, &failed)
+	switch {
+	case failed != nil && !failed.Reached:
+		e.Hint = "check proxy:, and whether the proxy is running"
+	case errors.Is(err, proxy.ErrLogin):
+		e.Kind, e.Hint = mail.KindAuth, "check the user name and password in proxy:"
+	case e.Kind == mail.KindTimeout:
+		e.Hint = "see whether the proxy is what proxy: says, and whether it can reach the mail server"
+	default:
+		e.Hint = "check host: and port:, and whether the proxy lets connections through to them"
+	}
+	return w.cleaned(e)
 }
 
 // addresses lists what a host name stands for.
