@@ -130,6 +130,7 @@ func Open(ctx context.Context, c *config.Config, build Build, log *zap.Logger, l
 		Started:      func(_ *mail.Connection, lag time.Duration) { a.metrics.Started(lag) },
 		Log:          log.Named("schedule"),
 	})
+	a.metrics.BackingOff = a.scheduler.BackingOff
 	a.apply()
 	if err := a.clean(ctx); err != nil {
 		return nil, errors.Join(err, store.Close())
@@ -174,15 +175,11 @@ func (a *App) clean(ctx context.Context) error {
 func (a *App) apply() {
 	c := a.config.Load()
 	a.metrics.Servers(c.Connections)
-	names := make([]string, len(c.Connections))
-	for i := range c.Connections {
-		names[i] = c.Connections[i].Name
-	}
-	a.metrics.Connections(names)
+	a.metrics.Connections(c.Connections, c.MetricsPerConnection)
 	tokens := make(map[string]time.Time)
 	for i := range c.Connections {
-		if c.Connections[i].OAuth2 != nil {
-			tokens[names[i]] = a.tokens.Expires(&c.Connections[i])
+		if one := &c.Connections[i]; one.OAuth2 != nil {
+			tokens[one.Name] = a.tokens.Expires(one)
 		}
 	}
 	a.metrics.Granted(tokens)

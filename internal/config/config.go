@@ -15,16 +15,17 @@ import (
 // Config is a configuration that has been validated and completed with its
 // defaults. It is not changed after Load.
 type Config struct {
-	Path          string // as given to Load
-	Listen        string // host:port, or unix:PATH; empty for none
-	StateDir      string // absolute, unless $STATE_DIRECTORY is not
-	ShutdownGrace time.Duration
-	Log           Log
-	Limits        Limits
-	Profiling     bool // serve /debug/pprof/ where only this machine reaches the listener
-	Keys          []mail.ClientKey
-	Connections   []mail.Connection // in the order of the file, then of the included files
-	Warnings      Faults            // what works, but may not be meant
+	Path                 string // as given to Load
+	Listen               string // host:port, or unix:PATH; empty for none
+	StateDir             string // absolute, unless $STATE_DIRECTORY is not
+	ShutdownGrace        time.Duration
+	Log                  Log
+	Limits               Limits
+	Profiling            bool // serve /debug/pprof/ where only this machine reaches the listener
+	MetricsPerConnection bool // series for each connection, not for all together
+	Keys                 []mail.ClientKey
+	Connections          []mail.Connection // in the order of the file, then of the included files
+	Warnings             Faults            // what works, but may not be meant
 
 	caFile  string
 	caFiles []string // of the connections
@@ -77,9 +78,9 @@ func read(path string) (*Config, *loader) {
 		Path:          path,
 		Listen:        "127.0.0.1:9469",
 		StateDir:      "/var/lib/poller",
-		ShutdownGrace: 30 * time.Second,
-		Log:           Log{Level: "info", Format: "auto"},
-		Limits:        Limits{Polls: 64, PollsPerHost: 8},
+		ShutdownGrace: 30 * time.Second, MetricsPerConnection: true,
+		Log:    Log{Level: "info", Format: "auto"},
+		Limits: Limits{Polls: 64, PollsPerHost: 8},
 	}
 	// systemd separates several state directories by colons.
 	if dir, _, _ := strings.Cut(os.Getenv("STATE_DIRECTORY"), ":"); dir != "" {

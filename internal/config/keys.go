@@ -54,6 +54,7 @@ var topKeys = []key[top]{
 	of("log", "how the log is written", mapping(logKeys), func(t *top) *Log { return &t.Log }),
 	of("limits", "how many polls are in progress at once", mapping(limitKeys), func(t *top) *Limits { return &t.Limits }),
 	of("profiling", "whether /debug/pprof/ is served where only this machine reaches the listener", enabled(), func(t *top) *bool { return &t.Profiling }),
+	of("metrics_per_connection", "whether each connection has metrics of its own; else they are of all together", enabled(), func(t *top) *bool { return &t.MetricsPerConnection }),
 	of("ca_file", "roots that are trusted beside the system's, by every connection", certificates(), func(t *top) *string { return &t.caFile }),
 	of("keys", "client certificates, which client_key_label names", clientKeys(), func(t *top) *[]mail.ClientKey { return &t.Keys }),
 	of("include", "files that hold one connection each, relative to this file", pattern(), func(t *top) *string { return &t.include }),

@@ -18,21 +18,14 @@ const (
 func (m *Metrics) Granted(expires map[string]time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	keep := make(map[string]bool, len(expires))
-	for name, at := range expires {
-		keep[name] = true
-		seconds := 0.0
+	for name, t := range m.tallies {
+		var at time.Time
+		at, t.granted = expires[name]
+		t.token = 0
 		if !at.IsZero() {
-			seconds = float64(at.Unix())
-		}
-		m.tokenExpires.WithLabelValues(name).Set(seconds)
-	}
-	for name := range m.granted {
-		if !keep[name] {
-			m.tokenExpires.DeleteLabelValues(name)
+			t.token = seconds(at)
 		}
 	}
-	m.granted = keep
 }
 
 // Token counts a request for the access token of these connections.
@@ -51,8 +44,8 @@ func (m *Metrics) Token(names []string, expires time.Time, err *mail.Error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, name := range names {
-		if m.granted[name] {
-			m.tokenExpires.WithLabelValues(name).Set(float64(expires.Unix()))
+		if t, ok := m.tallies[name]; ok && t.granted {
+			t.token = seconds(expires)
 		}
 	}
 }

@@ -390,6 +390,20 @@ func (s *Scheduler) All() []Status {
 	return all
 }
 
+// BackingOff is which connections back off, and until when their firings are
+// passed over. One backs off until it works again: the time may be past.
+func (s *Scheduler) BackingOff() map[string]time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	until := make(map[string]time.Time)
+	for name, e := range s.entries {
+		if !e.until.IsZero() && !e.removed {
+			until[name] = e.until
+		}
+	}
+	return until
+}
+
 const (
 	heartbeat  = 10 * time.Second // also how often the clock is looked at
 	deadAfter  = time.Minute

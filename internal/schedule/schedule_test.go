@@ -238,6 +238,9 @@ func TestAConnectionThatKeepsFailingBacksOff(t *testing.T) {
 			if want := []time.Duration{m, m, 2 * m, 4 * m, 8 * m, 16 * m, 32 * m, 60 * m, 60 * m, 60 * m}; !slices.Equal(gaps[1:], want) {
 				t.Errorf("polls are %v apart, not %v", gaps[1:], want)
 			}
+			if until := b.BackingOff(); len(until) != 1 || !until["a"].After(time.Now()) {
+				t.Errorf("%v back off", until)
+			}
 			if s := b.All()[0]; s.FailuresInRow != 11 || s.BackingOffUntil.IsZero() || s.Next.Before(s.BackingOffUntil) {
 				t.Errorf("status %+v", s)
 			}
