@@ -11,9 +11,9 @@ TORTURE  ?= 1m
 BENCH    ?= # which benchmarks: see bench/main_test.go
 
 LINT := .cache/bin/golangci-lint
-# What make test gives the tests: see DovecotEnv in internal/mailtest, and prometheusEnv
-# in test/prometheus.
-SERVERS := POLLER_TEST_DOVECOT=1 POLLER_TEST_PROMETHEUS=1
+# What make test gives the tests: see DovecotEnv and SystemdEnv in
+# internal/mailtest, and prometheusEnv in test/prometheus.
+SERVERS := POLLER_TEST_DOVECOT=1 POLLER_TEST_PROMETHEUS=1 POLLER_TEST_SYSTEMD=1
 # Tests with a module of their own.
 WIRES   := test/wires
 MODULES := $(WIRES) test/oauth

@@ -32,6 +32,10 @@ var version = "devel"
 const (
 	exitFailed = 1
 	exitUsage  = 2
+	// run alone: its configuration has a fault, so that starting again is no use
+	// (sysexits.h: EX_CONFIG). It is not exitUsage, which is also how a Go
+	// program ends that crashes, and then it has to be started again.
+	exitConfig = 78
 )
 
 func main() {
@@ -55,7 +59,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		if failed.err != nil {
 			fmt.Fprintln(stderr, describe(failed.err))
 		}
-		return exitFailed
+		return max(failed.code, exitFailed)
 	}
 	fmt.Fprintf(stderr, "poller: %v\nRun 'poller help' for usage.\n", err)
 	return exitUsage
@@ -63,7 +67,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 // failedError is a command that was used rightly and failed. Without an error
 // in it, the command has said all there is to say.
-type failedError struct{ err error }
+type failedError struct {
+	err  error
+	code int // the exit code, unless it is exitFailed
+}
 
 func (f *failedError) Error() string { return fmt.Sprint(f.err) }
 func (f *failedError) Unwrap() error { return f.err }
@@ -119,10 +126,11 @@ them as seen. It never loses a message and never delivers one twice.`,
 func action(do func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		err := do(cmd, args)
-		if err == nil || errors.Is(err, errQuiet) {
+		var failed *failedError
+		if err == nil || errors.As(err, &failed) {
 			return err
 		}
-		return &failedError{err}
+		return &failedError{err: err}
 	}
 }
 

@@ -16,7 +16,8 @@ func newRun(c *cli) *cobra.Command {
 		Short: "Run the daemon",
 		Long: `Run polls the configured mailboxes until it gets SIGTERM or SIGINT. Polls in
 progress then finish the message at hand. SIGHUP reloads the configuration; one
-with a fault leaves the old one in force.`,
+with a fault leaves the old one in force. At the start it ends the daemon with
+exit code 78.`,
 		Args: cobra.NoArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) (err error) {
 			hangups := make(chan os.Signal, 1)
@@ -24,7 +25,7 @@ with a fault leaves the old one in force.`,
 			defer signal.Stop(hangups)
 			conf, err := c.load(false)
 			if err != nil {
-				return err
+				return &failedError{err: err, code: exitConfig}
 			}
 			log, level := c.logger(conf)
 			a, err := app.Open(cmd.Context(), conf, build(), log, level)

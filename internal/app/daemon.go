@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"go.uber.org/zap"
@@ -144,14 +143,6 @@ func (a *App) setLevel(name string) {
 	}
 }
 
-// Health implements admin.Lifecycle.
-func (a *App) Health(ctx context.Context) error {
-	if err := a.store.Check(ctx); err != nil {
-		return err
-	}
-	return a.scheduler.Check(ctx)
-}
-
 // Ready implements admin.Lifecycle.
 func (a *App) Ready(context.Context) error {
 	switch {
@@ -161,33 +152,6 @@ func (a *App) Ready(context.Context) error {
 		return errors.New("starting")
 	}
 	return nil
-}
-
-// watchdog tells systemd that all is well for as long as it is.
-func (a *App) watchdog(ctx context.Context) error {
-	interval, err := daemon.SdWatchdogEnabled(false)
-	if err != nil {
-		return fmt.Errorf("read WATCHDOG_USEC: %w", err)
-	}
-	if interval == 0 {
-		return nil
-	}
-	beat := time.NewTicker(interval / 3)
-	defer beat.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-beat.C:
-		}
-		check, cancel := context.WithTimeout(ctx, interval/3)
-		if err := a.Health(check); err != nil {
-			a.log.Error("not healthy: the watchdog is not fed", zap.Error(err))
-		} else {
-			a.notify(daemon.SdNotifyWatchdog)
-		}
-		cancel()
-	}
 }
 
 // notify tells systemd, where it wants to know.
@@ -212,7 +176,7 @@ func (a *App) statusLine() string {
 	if a.problem.Load() != nil {
 		text += "; the configuration file has faults, and the one before stays in force"
 	}
-	return text
+	return text + a.probes.status()
 }
 
 // Status implements admin.Lifecycle.

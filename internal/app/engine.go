@@ -49,6 +49,7 @@ type App struct {
 	poller    *poll.Poller
 	metrics   *metrics.Metrics
 	scheduler *schedule.Scheduler
+	probes    *probes
 	stopping  atomic.Bool
 	running   atomic.Bool
 
@@ -97,6 +98,7 @@ func Open(ctx context.Context, c *config.Config, build Build, log *zap.Logger, l
 		folders: folder.New(store.Instance()),
 		secrets: auth.NewSecrets(),
 		metrics: metrics.New(build.Version, build.Commit),
+		probes:  newProbes(),
 		live:    make(map[string]mail.Result),
 	}
 	a.keys = auth.NewKeys(a.secrets)

@@ -28,6 +28,17 @@ import (
 // `make test` installs it and sets the variable to 1.
 const DovecotEnv = "POLLER_TEST_DOVECOT"
 
+// SystemdEnv says in the same way that systemd-analyze is here.
+const SystemdEnv = "POLLER_TEST_SYSTEMD"
+
+// Systemd passes a test over where SystemdEnv is not set.
+func Systemd(t testing.TB) {
+	t.Helper()
+	if os.Getenv(SystemdEnv) == "" {
+		t.Skipf("needs systemd-analyze: run make test, or set %s=1", SystemdEnv) //nolint:forbidigo // like StartDovecot
+	}
+}
+
 // Dovecot is a private instance of a real IMAP and POP3 server. It belongs to
 // the test that started it, its subtests included: one instance serves as many
 // of them as like to run at once, each with users of its own.

@@ -90,8 +90,8 @@ func TestExitCodes(t *testing.T) {
 	if err := os.WriteFile(s.Config, []byte("connections: 5\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, command := range []string{"check", "run"} {
-		if _, errs, code := s.Run(command); code != 1 || errs != s.Config+":1:14: connections: found \"5\"; accepted: a list of connections\n" {
+	for command, want := range map[string]int{"check": 1, "run": 78} {
+		if _, errs, code := s.Run(command); code != want || errs != s.Config+":1:14: connections: found \"5\"; accepted: a list of connections\n" {
 			t.Errorf("%s of a broken file: exit code %d, %q", command, code, errs)
 		}
 	}

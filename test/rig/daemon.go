@@ -50,11 +50,13 @@ func (b *Log) From(offset int) (text string, changed <-chan struct{}) {
 	return b.b.String()[offset:], b.changed
 }
 
-// Start runs the daemon; it is killed when the test ends, if it still runs.
-func (s *Site) Start() *Daemon {
+// Start runs the daemon; it is killed when the test ends, if it still runs. The
+// variables are added to its environment.
+func (s *Site) Start(environment ...string) *Daemon {
 	s.t.Helper()
 	d := &Daemon{Site: s, Log: &Log{}, Done: make(chan struct{})}
 	d.Cmd = exec.Command(Binary, "run", "--config", s.Config)
+	d.Cmd.Env = append(os.Environ(), environment...)
 	d.Cmd.Stderr = d.Log
 	if err := d.Cmd.Start(); err != nil {
 		s.t.Fatal(err)
