@@ -11,6 +11,7 @@ TORTURE  ?= 1m
 BENCH    ?= # which benchmarks: see bench/main_test.go
 
 LINT := .cache/bin/golangci-lint
+NFPM := .cache/bin/nfpm
 # What make test gives the tests: see DovecotEnv and SystemdEnv in
 # internal/mailtest, and prometheusEnv in test/prometheus.
 SERVERS := POLLER_TEST_DOVECOT=1 POLLER_TEST_PROMETHEUS=1 POLLER_TEST_SYSTEMD=1
@@ -30,8 +31,13 @@ demo: build ## See it work: a mail server with sample messages, and the daemon p
 build: ## Build bin/poller, static
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/poller ./cmd/poller
 
+.PHONY: package
+package: $(NFPM) ## Build dist/: static binaries, .deb and .rpm, for amd64 and arm64
+	rm -rf dist
+	scripts/package $(VERSION) dist
+
 .PHONY: test
-test: ## Run the whole suite; as root on Debian it installs the servers it needs
+test: $(NFPM) ## Run the whole suite; as root on Debian it installs the servers it needs
 	scripts/install-test-servers
 	$(SERVERS) go test -race -timeout $(TIMEOUT) ./...
 	for m in $(MODULES); do $(SERVERS) go -C $$m test -race -timeout $(TIMEOUT) ./...; done
@@ -102,10 +108,14 @@ vulncheck: ## Look for known vulnerabilities (needs https://vuln.go.dev)
 
 .PHONY: clean
 clean: ## Remove what was built
-	rm -rf bin .cache
+	rm -rf bin dist .cache
 
 # A Go tool like any other, but with a module of its own, so that what it
 # depends on never becomes a dependency of the program.
 $(LINT): tools/go.mod tools/go.sum
 	GOBIN=$(CURDIR)/.cache/bin go -C tools install github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@touch $@
+
+$(NFPM): tools/package/go.mod tools/package/go.sum
+	GOBIN=$(CURDIR)/.cache/bin go -C tools/package install github.com/goreleaser/nfpm/v2/cmd/nfpm
 	@touch $@

@@ -116,7 +116,7 @@ them as seen. It never loses a message and never delivers one twice.`,
 	root.PersistentFlags().StringVar(&c.path, "config", path, "configuration `file` (or $POLLER_CONFIG)")
 	root.AddCommand(
 		newRun(c), newCheck(c), newTest(c), newPoll(c), newCerts(c), newOAuth(c), newForget(c), newRetry(c),
-		newStatus(c), newJobs(c), newDemo(c), newVersion(c),
+		newStatus(c), newJobs(c), newDemo(c), newVersion(c), newMan(c),
 	)
 	return root
 }

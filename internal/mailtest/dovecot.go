@@ -28,14 +28,15 @@ import (
 // `make test` installs it and sets the variable to 1.
 const DovecotEnv = "POLLER_TEST_DOVECOT"
 
-// SystemdEnv says in the same way that systemd-analyze is here.
+// SystemdEnv says in the same way that what judges the deployment is here:
+// systemd's tools, nfpm, dpkg-deb, rpm and mandoc.
 const SystemdEnv = "POLLER_TEST_SYSTEMD"
 
 // Systemd passes a test over where SystemdEnv is not set.
 func Systemd(t testing.TB) {
 	t.Helper()
 	if os.Getenv(SystemdEnv) == "" {
-		t.Skipf("needs systemd-analyze: run make test, or set %s=1", SystemdEnv) //nolint:forbidigo // like StartDovecot
+		t.Skipf("needs tools of systemd and of packages: run make test, or set %s=1", SystemdEnv) //nolint:forbidigo // like StartDovecot
 	}
 }
 
