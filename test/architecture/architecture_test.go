@@ -47,6 +47,7 @@ var homes = []struct {
 	{"github.com/prometheus/client_golang", []string{"internal/metrics"}},
 	{"github.com/robfig/cron/v3", []string{"internal/cronspec", "internal/schedule"}},
 	{"github.com/spf13/cobra", []string{"cmd/poller"}},
+	{"github.com/spf13/pflag", []string{"cmd/poller"}}, // the flags of cobra
 	{"github.com/youmark/pkcs8", []string{"internal/tlspolicy"}},
 	{"github.com/xdg-go/scram", []string{"internal/mailbox"}},
 	{"go.uber.org/zap", slices.Concat(layers[2:]...)},
