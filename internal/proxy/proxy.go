@@ -56,9 +56,7 @@ func (p Proxy) Connect(ctx context.Context, dial Dial, target string) (net.Conn,
 	if err != nil {
 		return nil, &Error{Err: err}
 	}
-	// Whatever comes of it, ctx ends it.
-	deadline, _ := ctx.Deadline()
-	_ = c.SetDeadline(deadline) // a connection that takes none is closed already
+	// Whatever comes of it, ctx ends it, and nothing does before.
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 	through, err := p.through(ctx, c, target)
 	if !stop() && err == nil {
@@ -96,7 +94,8 @@ func (p Proxy) socks(ctx context.Context, c net.Conn, target string) (net.Conn, 
 	}
 	dialer, err := proxy.SOCKS5("tcp", p.Address, auth, connected{c})
 	if err == nil {
-		_, err = dialer.(proxy.ContextDialer).DialContext(ctx, "tcp", target)
+		// Without ctx, of which it would make a deadline of its own.
+		_, err = dialer.(proxy.ContextDialer).DialContext(context.WithoutCancel(ctx), "tcp", target)
 	}
 	if err == nil {
 		return c, nil

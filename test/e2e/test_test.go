@@ -187,7 +187,7 @@ var varying = []struct {
 	{regexp.MustCompile(`message [0-9a-f]{16}`), "message UIDL"},
 	{regexp.MustCompile(` \([0-9.]+ \+.*secs\)`), ""},
 	{regexp.MustCompile(`\b[0-9a-f]{16}\b`), "FINGERPRINT"},
-	{regexp.MustCompile(`(AUTH|by LOGIN; the server has|USER/PASS; the server has) .*`), "${1} CAPABILITIES"},
+	{regexp.MustCompile(`(AUTH|by LOGIN command; the server has|USER/PASS; the server has) .*`), "${1} CAPABILITIES"},
 	{regexp.MustCompile(`UIDVALIDITY \d+`), "UIDVALIDITY N"},
 	{regexp.MustCompile(`current time \S+`), "current time NOW"},
 	{regexp.MustCompile(`lookup host\.invalid.*`), "lookup host.invalid: REASON"},
