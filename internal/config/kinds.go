@@ -320,9 +320,20 @@ func certificates() kind[string] {
 	return k
 }
 
-// label is a part of a host name: letters of any script, digits, and hyphens
-// inside. Underscores occur in practice.
-var label = regexp.MustCompile(`^[\pL\pN_]([\pL\pM\pN_-]{0,61}[\pL\pM\pN_])?$`)
+// isLabel reports whether s is a part of a host name: up to 63 letters of any
+// script, digits, and hyphens inside. Underscores occur in practice. As a
+// regular expression it would cost every command 2 ms to begin with.
+func isLabel(s string) bool {
+	if s == "" || utf8.RuneCountInString(s) > 63 || s[0] == '-' || s[len(s)-1] == '-' {
+		return false
+	}
+	for i, r := range s {
+		if !(unicode.IsLetter(r) || unicode.IsNumber(r) || r == '_' || r == '-' || unicode.IsMark(r) && i > 0) {
+			return false
+		}
+	}
+	return true
+}
 
 // digits are what only an address may end in (RFC 3696, section 2).
 var digits = regexp.MustCompile(`(^|\.)[0-9]+$`)
@@ -341,7 +352,7 @@ func host() kind[string] {
 			return "", errNot
 		}
 		for part := range strings.SplitSeq(name, ".") {
-			if !label.MatchString(part) {
+			if !isLabel(part) {
 				return "", errNot
 			}
 		}

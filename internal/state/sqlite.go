@@ -29,10 +29,11 @@ const (
 	busyTimeout   = 5000                  // milliseconds to wait for a program that we do not know of
 	readers       = 4                     // connections that read while another one writes
 
-	// A check reads the whole file, at some 100 MiB a second. Up to this
-	// size it never delays a start by much. A larger file is checked only
-	// after a crash, which is when there is something to find.
-	alwaysChecked = 32 << 20
+	// A check reads the whole file, at some 100 MiB a second. Up to this size
+	// it never delays a start, not even that of poller poll, by more than a
+	// moment. A larger file is checked only after a crash, which is when there
+	// is something to find.
+	alwaysChecked = 1 << 20
 )
 
 // errDamaged marks a file that cannot be trusted. It is never repaired or
