@@ -89,6 +89,7 @@ func (l *loader) connection(n node, base *section, c *Config) *section {
 		}
 		s.Mailbox = ""
 	}
+	l.moved(s)
 	if s.Auth == mail.AuthAPOP && s.Store != mail.POP3 {
 		l.fault(s.place("auth"), "auth: APOP is a command of POP3; accepted: another value, or store_type: POP3")
 	}
@@ -115,6 +116,20 @@ func (l *loader) connection(n node, base *section, c *Config) *section {
 	s.Fingerprint = s.fingerprint(roots.digest)
 	l.doubt(s)
 	return s
+}
+
+// moved judges move_to.
+func (l *loader) moved(s *section) {
+	fault := func(format string, args ...any) { l.fault(s.place("move_to"), "move_to: "+format, args...) }
+	switch {
+	case s.MoveTo == "":
+	case s.Store == mail.POP3:
+		fault("found %q, but POP3 has no mailbox to move messages to; accepted: nothing, or store_type: IMAP", clipped(s.MoveTo))
+	case s.MoveTo == s.Mailbox:
+		fault("found %q, which is the mailbox that is read; accepted: another one", clipped(s.MoveTo))
+	case s.Dispose == disposition.Delete:
+		fault("a message that is moved is not deleted; accepted: with disposition: KEEP, or SEEN to mark it as read before it is moved")
+	}
 }
 
 // keyed finds the key that the connection names.
@@ -179,7 +194,7 @@ func (l *loader) doubt(s *section) {
 		},
 		{
 			"pull_disposition", "GET_FIRST_MESSAGE with disposition " + string(s.Dispose) + " never gets past the first message",
-			s.Pull == disposition.Pull{} && s.Dispose != disposition.Delete,
+			s.Pull == disposition.Pull{} && !s.Ending().Removes(),
 		},
 		{
 			"max_retries", "has no effect without retry_interval",

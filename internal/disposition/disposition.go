@@ -20,6 +20,10 @@ const (
 	Seen   Disposition = "SEEN"   // leave it, marked as read
 )
 
+// Move is what becomes of a message where move_to names a mailbox. It is no
+// value of disposition:.
+const Move Disposition = "MOVE"
+
 // Dispositions lists the accepted values in the order the documentation uses.
 func Dispositions() []Disposition { return []Disposition{Delete, Keep, Seen} }
 
@@ -36,7 +40,7 @@ func Parse(s string) (Disposition, error) {
 
 // Satisfied reports whether d needs nothing more to be done for a message
 // for which was is already in force. Nothing more can be asked of a message
-// that is still there: DELETE is therefore never satisfied by a message that
+// that is still there: DELETE and MOVE are therefore never satisfied by a message that
 // is found again, and a message marked as read is kept as well as any.
 func (d Disposition) Satisfied(was Disposition) bool {
 	switch d {
@@ -48,6 +52,9 @@ func (d Disposition) Satisfied(was Disposition) bool {
 		return false
 	}
 }
+
+// Removes reports whether a message is gone from its mailbox once d is in force.
+func (d Disposition) Removes() bool { return d == Delete || d == Move }
 
 // ChangesServer reports whether carrying out d can change an IMAP mailbox.
 func (d Disposition) ChangesServer() bool { return d != Keep }

@@ -74,6 +74,7 @@ type Connection struct {
 	Mailbox string // IMAP only
 	Pull    disposition.Pull
 	Dispose disposition.Disposition
+	MoveTo  string // the mailbox that a saved message is moved to; empty: it is not. IMAP only
 
 	Folder   string // absolute
 	FileMode fs.FileMode
@@ -102,6 +103,21 @@ type Proxy struct {
 
 // String is the proxy without its secret.
 func (p *Proxy) String() string { return p.Scheme + "://" + p.Address }
+
+// Ending is what becomes of a saved message on the server.
+func (c *Connection) Ending() disposition.Disposition {
+	if c.MoveTo != "" {
+		return disposition.Move
+	}
+	return c.Dispose
+}
+
+// Untouched is the connection, so that nothing changes on the server.
+func (c *Connection) Untouched() *Connection {
+	copied := *c
+	copied.Dispose, copied.MoveTo = disposition.Keep, ""
+	return &copied
+}
 
 // Bearer reports whether the connection logs in with an access token.
 func (c *Connection) Bearer() bool {

@@ -183,7 +183,7 @@ func (s *imapSession) open() (string, error) {
 
 // sendSelect asks for the mailbox, and does not wait.
 func (s *imapSession) sendSelect() {
-	s.selected = s.client.Select(s.c.Mailbox, &imap.SelectOptions{ReadOnly: !s.c.Dispose.ChangesServer()})
+	s.selected = s.client.Select(s.c.Mailbox, &imap.SelectOptions{ReadOnly: !s.c.Ending().ChangesServer()})
 }
 
 // notOpened adds to the failure to open a mailbox which ones there are.
@@ -250,19 +250,19 @@ func (s *imapSession) Apply(refs []mail.Ref, d disposition.Disposition) {
 func (s *imapSession) Commit(ctx context.Context) (warning string, err error) {
 	defer s.conn.begin(ctx, replyBudget+16*int64(s.messages))()
 	for _, step := range []struct {
-		d    disposition.Disposition
-		flag imap.Flag
-	}{{disposition.Seen, imap.FlagSeen}, {disposition.Delete, imap.FlagDeleted}} {
+		d   disposition.Disposition
+		put func(imap.UIDSet) (warning string, err error)
+	}{{disposition.Seen, s.markSeen}, {disposition.Move, s.move}, {disposition.Delete, s.remove}} {
 		if len(s.applied[step.d]) == 0 {
 			continue
 		}
-		if step.d == disposition.Delete {
+		if step.d.Removes() {
 			if err := s.checkValidity(); err != nil {
 				return warning, err
 			}
 		}
 		for uids := range slices.Chunk(s.applied[step.d], maxRanges) {
-			said, err := s.put(uids, step.flag)
+			said, err := step.put(uids)
 			if warning = cmp.Or(warning, said); err != nil {
 				return warning, s.fail(mail.OpDispose, err)
 			}
@@ -289,16 +289,59 @@ func (s *imapSession) checkValidity() error {
 	return nil
 }
 
-// put sets a flag, and where it is \Deleted, removes the messages. STORE is
-// answered before EXPUNGE is asked for: Dovecot 2.3 now and then removes nothing
-// when both come at once, and says OK.
-func (s *imapSession) put(uids imap.UIDSet, flag imap.Flag) (warning string, err error) {
-	store := &imap.StoreFlags{Op: imap.StoreFlagsAdd, Silent: true, Flags: []imap.Flag{flag}}
-	err = s.client.Store(uids, store, nil).Close()
-	if err == nil && flag == imap.FlagDeleted {
-		return s.expunge(uids)
+// markSeen marks messages as read.
+func (s *imapSession) markSeen(uids imap.UIDSet) (warning string, err error) {
+	return "", s.flag(uids, imap.FlagSeen)
+}
+
+// remove removes messages. STORE is answered before EXPUNGE is asked for:
+// Dovecot 2.3 now and then removes nothing when both come at once, and says OK.
+func (s *imapSession) remove(uids imap.UIDSet) (warning string, err error) {
+	if err := s.flag(uids, imap.FlagDeleted); err != nil {
+		return "", err
 	}
-	return "", err
+	return s.expunge(uids)
+}
+
+// move moves messages to another mailbox: in one step where the server has MOVE
+// (RFC 6851), else by copying and removing them. Stopped dead between the two it
+// copies them again the next time: nothing tells a copy from another message.
+func (s *imapSession) move(uids imap.UIDSet) (warning string, err error) {
+	if s.c.Dispose == disposition.Seen {
+		if err := s.flag(uids, imap.FlagSeen); err != nil {
+			return "", err
+		}
+	}
+	if !s.caps.Has(imap.CapMove) { // the library would expunge what others have marked
+		if _, err := s.client.Copy(uids, s.c.MoveTo).Wait(); err != nil {
+			return "", s.notMoved(err)
+		}
+		return s.remove(uids)
+	}
+	if _, err := s.client.Move(uids, s.c.MoveTo).Wait(); err != nil {
+		return "", s.notMoved(err)
+	}
+	for _, r := range uids {
+		s.messages -= min(s.messages, uint32(r.Stop-r.Start)+1)
+	}
+	return "", nil
+}
+
+// notMoved says what to do about a mailbox that takes no messages.
+func (s *imapSession) notMoved(err error) error {
+	err = s.fail(mail.OpDispose, err)
+	var e *mail.Error
+	if isRefusal(err) && errors.As(err, &e) {
+		e.Err = fmt.Errorf("move to %q: %w", s.c.MoveTo, e.Err)
+		e.Hint = "create the mailbox on the server, or name another one in move_to:; the messages are saved, and the next poll moves them"
+	}
+	return err
+}
+
+// flag adds a flag to messages.
+func (s *imapSession) flag(uids imap.UIDSet, flag imap.Flag) error {
+	store := &imap.StoreFlags{Op: imap.StoreFlagsAdd, Silent: true, Flags: []imap.Flag{flag}}
+	return s.client.Store(uids, store, nil).Close()
 }
 
 // expunge removes messages that carry \Deleted. A server without UIDPLUS can

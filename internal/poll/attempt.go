@@ -99,11 +99,11 @@ func (p *pass) open(ctx context.Context) (Session, error) {
 	if err := p.Folder.Ready(p.c.Folder); err != nil {
 		return nil, err
 	}
-	c := *p.c
+	c := p.c
 	if p.dry {
-		c.Dispose = disposition.Keep
+		c = c.Untouched()
 	}
-	return p.Opener.Open(ctx, &c)
+	return p.Opener.Open(ctx, c)
 }
 
 // load reads what the journal holds of the box and makes both agree on what

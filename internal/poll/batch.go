@@ -73,9 +73,9 @@ func (p *pass) passedOver() mail.Set {
 	switch {
 	case p.c.Pull.Unread:
 		return p.ledger.Saved
-	case p.c.MaxMessages > 0 || p.c.Dispose == disposition.Delete:
+	case p.c.MaxMessages > 0 || p.c.Ending().Removes():
 		return mail.Set{}
-	case p.c.Dispose == disposition.Seen:
+	case p.c.Ending() == disposition.Seen:
 		p.standing = p.ledger.Seen.Len()
 		return p.ledger.Seen
 	}
@@ -105,7 +105,7 @@ func (p *pass) takeAll(ctx, hard context.Context, refs []mail.Ref) error {
 			p.setTooLarge(ref)
 		case !p.ledger.Saved.Has(ref):
 			fresh = append(fresh, ref)
-		case p.c.Dispose.Satisfied(p.inForce(ref)):
+		case p.c.Ending().Satisfied(p.inForce(ref)):
 			p.standing++
 		default:
 			again = append(again, ref)
@@ -320,10 +320,11 @@ func (p *pass) dispose(ctx context.Context, refs []mail.Ref) error {
 	if len(refs) == 0 {
 		return nil
 	}
-	if p.c.Dispose == disposition.Keep || p.c.Dispose == disposition.Seen && p.c.Store == mail.POP3 {
+	d := p.c.Ending()
+	if d == disposition.Keep || d == disposition.Seen && p.c.Store == mail.POP3 {
 		return p.disposed(ctx, refs) // nothing to do on the server
 	}
-	p.session.Apply(refs, p.c.Dispose)
+	p.session.Apply(refs, d)
 	p.applied = append(p.applied, refs...)
 	if p.c.Store == mail.POP3 { // QUIT does it, and ends the session
 		for _, ref := range refs {
@@ -352,12 +353,12 @@ func (p *pass) commit(ctx context.Context) error {
 }
 
 func (p *pass) disposed(ctx context.Context, refs []mail.Ref) error {
-	if err := p.Journal.Dispose(ctx, p.c.Name, p.box, refs, p.c.Dispose); err != nil {
+	if err := p.Journal.Dispose(ctx, p.c.Name, p.box, refs, p.c.Ending()); err != nil {
 		return err
 	}
 	p.result.Disposed += len(refs)
 	for _, ref := range refs {
-		if p.c.Dispose == disposition.Seen {
+		if p.c.Ending() == disposition.Seen {
 			p.ledger.Seen.Add(ref)
 		}
 	}

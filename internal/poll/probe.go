@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"mailpoller/internal/disposition"
 	"mailpoller/internal/mail"
 )
 
@@ -37,15 +36,13 @@ func (p *Poller) Test(ctx context.Context, c *mail.Connection) mail.Test {
 func (p *Poller) look(ctx context.Context, c *mail.Connection, record func(mail.Step)) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, c.PollTimeout, fmt.Errorf("poll_timeout of %v is over: %w", c.PollTimeout, context.DeadlineExceeded))
 	defer cancel()
-	once := *c
-	once.Dispose = disposition.Keep
-	session, err := p.Opener.Open(ctx, &once)
+	session, err := p.Opener.Open(ctx, c.Untouched())
 	if err != nil {
 		return err
 	}
 	defer session.Close() //nolint:errcheck // nothing was done that could be undone
 	start := time.Now()
-	detail, err := p.next(ctx, session, &once)
+	detail, err := p.next(ctx, session, c)
 	record(mail.Step{Name: mail.OpPick, Duration: time.Since(start), Detail: detail, Err: err})
 	return err
 }

@@ -9,7 +9,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"mailpoller/internal/disposition"
 	"mailpoller/internal/mail"
 )
 
@@ -106,7 +105,7 @@ func (p *pass) recorded(hard context.Context, r *recording) error {
 // count puts a message that is saved into the result.
 func (p *pass) count(e mail.Entry) {
 	if e.Temp == "" { // delivered before
-		if !p.c.Pull.Unread && p.c.Dispose != disposition.Delete {
+		if !p.c.Pull.Unread && !p.c.Ending().Removes() {
 			p.standing++
 		}
 		return

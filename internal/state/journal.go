@@ -263,7 +263,7 @@ func (r *record) save(ctx context.Context, tx *sql.Tx, replace, insert *sql.Stmt
 const published = `UPDATE message SET pending = 0, dir = '', inode = 0, temp = '', name = ''`
 
 // Dispose records that d is in force for messages that are published. One
-// that was deleted is forgotten. Messages that are not on record are passed
+// that was deleted or moved is forgotten. Messages that are not on record are passed
 // over.
 func (s *Store) Dispose(ctx context.Context, connection string, box mail.Box, refs []mail.Ref, d disposition.Disposition) error {
 	if len(refs) == 0 {
@@ -271,6 +271,7 @@ func (s *Store) Dispose(ctx context.Context, connection string, box mail.Box, re
 	}
 	statement, ok := map[disposition.Disposition]string{
 		disposition.Delete: `DELETE FROM message`,
+		disposition.Move:   `DELETE FROM message`,
 		disposition.Keep:   published,
 		disposition.Seen:   published + `, seen = 1`,
 	}[d]
@@ -288,7 +289,7 @@ func (s *Store) Dispose(ctx context.Context, connection string, box mail.Box, re
 		}
 		for _, ref := range refs {
 			switch {
-			case d == disposition.Delete:
+			case d.Removes():
 				r.saved.Remove(ref.UID)
 				r.seen.Remove(ref.UID)
 			case d == disposition.Seen && r.saved.Contains(ref.UID):
