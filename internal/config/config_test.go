@@ -400,7 +400,7 @@ func TestDefaultsOfTheFile(t *testing.T) {
 	}
 	want := mail.Connection{
 		Name: "a", Enabled: true, Host: "a.example", Port: 993, Security: mail.SSLTLS, TLS: tlspolicy.Policy{Identity: c.Connections[0].TLS.Identity}, Auth: mail.AuthAuto, Store: mail.IMAP, Mailbox: "INBOX",
-		Pull: newSettings().Pull, Dispose: "KEEP", Folder: "/srv/a", FileMode: 0o640, DirMode: 0o750, Schedule: "@every 1m", BackOff: true,
+		Pull: newSettings().Pull, Dispose: "KEEP", Format: mail.EML, Folder: "/srv/a", FileMode: 0o640, DirMode: 0o750, Schedule: "@every 1m", BackOff: true,
 		MaxMessages: 1, Timeout: 30e9, PollTimeout: 600e9, Fingerprint: c.Connections[0].Fingerprint,
 	}
 	if got := c.Connections[0]; fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {

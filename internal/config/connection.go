@@ -30,6 +30,7 @@ func newSettings() settings {
 		Auth:        mail.AuthAuto,
 		Store:       mail.IMAP,
 		Mailbox:     inbox,
+		Format:      mail.EML,
 		Pull:        disposition.Pull{Unread: true},
 		FileMode:    0o640,
 		DirMode:     0o750,

@@ -107,7 +107,7 @@ var connectionKeys = []key[settings]{
 	of("proxy", "what to connect through", through(), func(s *settings) **mail.Proxy { return &s.Proxy }),
 	of("ca_file", "roots that are trusted beside the system's and the global ones", certificates(), func(s *settings) *string { return &s.caFile }),
 	of("filename", "a Go template of file names", yet(line(1024)), always[settings]("")),
-	of("format", "how messages are laid out in the folder", yet(choice("EML", "MAILDIR", "ATTACHMENTS"), "EML"), always[settings]("EML")),
+	of("format", "how messages are laid out in the folder", yet(choice(mail.EML, mail.Maildir, mail.Attachments), mail.EML, mail.Maildir), func(s *settings) *mail.Format { return &s.Format }),
 	of("metadata", "whether a JSON file describes each message", yet(boolean(), false), always[settings](false)),
 	of("file_mode", "the mode of files", mode(0o400), func(s *settings) *fs.FileMode { return &s.FileMode }),
 	of("dir_mode", "the mode of directories", mode(0o700), func(s *settings) *fs.FileMode { return &s.DirMode }),

@@ -48,13 +48,18 @@ func New(instance string) *Store { return &Store{prefix: ".poller-" + instance +
 // behind. A failure of the message's body is returned as the body reported it,
 // one of the folder as a *mail.Error of kind storage.
 func (s *Store) Write(c *mail.Connection, box mail.Box, m mail.Message) (mail.Entry, error) {
+	at := layoutOf(c.Format)
+	if err := at.make(c.Folder, c.DirMode); err != nil {
+		return mail.Entry{}, err
+	}
 	entry := mail.Entry{
 		Ref:  m.Ref,
 		Dir:  c.Folder,
-		Temp: s.prefix + rand.Text() + suffix,
-		Name: name(c.Name, box, m.Ref),
+		Temp: filepath.Join(at.temps, s.prefix+rand.Text()+suffix),
+		Name: at.name(stem(c.Name, box, m.Ref), m.Flags),
 	}
-	file, err := os.OpenFile(filepath.Join(entry.Dir, entry.Temp), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	path := filepath.Join(entry.Dir, entry.Temp)
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return mail.Entry{}, failure(c.Folder, err)
 	}
@@ -62,11 +67,16 @@ func (s *Store) Write(c *mail.Connection, box mail.Box, m mail.Message) (mail.En
 	entry.File = file
 	// Not before there is a file in it: an overlay file system makes a folder
 	// anew when it is first written to.
-	if entry.Inode, err = identity(unix.AT_FDCWD, c.Folder); err != nil {
+	if entry.Inode, err = identity(unix.AT_FDCWD, filepath.Dir(path)); err != nil {
 		return mail.Entry{}, errors.Join(failure(c.Folder, err), s.Discard(entry))
 	}
 	if err := w.fill(m.Body, c.FileMode); err != nil {
 		return mail.Entry{}, errors.Join(err, s.Discard(entry))
+	}
+	if c.Format == mail.Maildir && !m.Received.IsZero() { // which readers take it from
+		if err := os.Chtimes(path, m.Received, m.Received); err != nil {
+			return mail.Entry{}, errors.Join(failure(c.Folder, err), s.Discard(entry))
+		}
 	}
 	entry.Octets = w.n
 	w.hash.Sum(entry.Digest[:0])
@@ -75,7 +85,7 @@ func (s *Store) Write(c *mail.Connection, box mail.Box, m mail.Message) (mail.En
 
 // Path is where a message will be, unless something else is there.
 func (s *Store) Path(c *mail.Connection, box mail.Box, ref mail.Ref) string {
-	return filepath.Join(c.Folder, name(c.Name, box, ref))
+	return filepath.Join(c.Folder, layoutOf(c.Format).name(stem(c.Name, box, ref), nil))
 }
 
 // writer counts and digests what passes through it into a file.
@@ -135,13 +145,9 @@ func publishIn(ctx context.Context, folder string, entries []mail.Entry) (publis
 	if folder == "" { // delivered before, under another UID
 		return entries, nil, nil
 	}
-	dir, err := openDir(folder)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer dir.Close()
-	inode, err := identity(int(dir.Fd()), "")
-	if err != nil {
+	open := make(directories)
+	defer open.close()
+	if _, err := open.dir(folder); err != nil { // where a mount is missing nothing is decided
 		return nil, nil, failure(folder, err)
 	}
 	var renamed []mail.Entry
@@ -149,19 +155,22 @@ func publishIn(ctx context.Context, folder string, entries []mail.Entry) (publis
 		if err := ctx.Err(); err != nil {
 			return published, vanished, context.Cause(ctx)
 		}
-		switch name, err := publish(e); {
+		proves, err := open.prepare(e)
+		if err == nil {
+			e.Name, err = publish(e)
+		}
+		switch {
 		case err == nil:
-			e.Name = name
 			renamed = append(renamed, e)
-		case !errors.Is(err, fs.ErrNotExist):
+		case !errors.Is(err, errTaken):
 			return published, vanished, failure(folder, err)
-		case inode == e.Inode:
+		case proves:
 			renamed = append(renamed, e) // the rename was done before
 		default:
 			vanished = append(vanished, e)
 		}
 	}
-	if err := syncNames(dir); err != nil {
+	if err := open.sync(); err != nil {
 		return published, vanished, err
 	}
 	return append(published, renamed...), vanished, nil
@@ -183,8 +192,11 @@ func identity(dir int, path string) (uint64, error) {
 	return sum.Sum64(), nil
 }
 
+// errTaken says that a temporary file is gone.
+var errTaken = errors.New("temporary file is gone")
+
 // publish renames one entry to its name, or to the next one that is free when
-// something else has it, and says which it got. fs.ErrNotExist means that the
+// something else has it, and says which it got. It is errTaken when the
 // temporary file is gone.
 func publish(e mail.Entry) (string, error) {
 	temp := filepath.Join(e.Dir, e.Temp)
@@ -192,7 +204,14 @@ func publish(e mail.Entry) (string, error) {
 		name := numbered(e.Name, n)
 		path := filepath.Join(e.Dir, name)
 		err := renameNoReplace(temp, path)
-		if !errors.Is(err, fs.ErrExist) {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			// Of the two names only this one means that it was delivered.
+			if _, err := os.Lstat(temp); errors.Is(err, fs.ErrNotExist) {
+				return e.Name, errTaken
+			}
+			return "", err
+		case !errors.Is(err, fs.ErrExist):
 			return name, err
 		}
 		same, err := holds(path, e)
@@ -251,7 +270,7 @@ func (s *Store) Discard(e mail.Entry) error {
 	if e.File != nil {
 		_ = e.File.Close() // whatever becomes of what was written
 	}
-	if err := os.Remove(filepath.Join(e.Dir, e.Temp)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.RemoveAll(filepath.Join(e.Dir, e.Temp)); err != nil {
 		return failure(e.Dir, err)
 	}
 	return nil
@@ -260,8 +279,20 @@ func (s *Store) Discard(e mail.Entry) error {
 // Clean removes the temporary files that a crash left in a folder, except
 // those whose names are in keep: they are recorded, and will be published. Names
 // count, and not paths, because one folder may have several. It must not run
-// while messages are written into the folder. It returns how many it removed. A folder that is missing has nothing to clean.
+// while messages are written into the folder. It returns how many it removed. A
+// folder that is missing has nothing to clean.
 func (s *Store) Clean(folder string, keep map[string]bool) (int, error) {
+	n := 0
+	for _, at := range layouts { // whatever the format was
+		removed, err := s.clean(filepath.Join(folder, at.temps), keep)
+		if n += removed; err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+func (s *Store) clean(folder string, keep map[string]bool) (int, error) {
 	entries, err := os.ReadDir(folder)
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
@@ -274,7 +305,7 @@ func (s *Store) Clean(folder string, keep map[string]bool) (int, error) {
 		if !strings.HasPrefix(e.Name(), s.prefix) || !strings.HasSuffix(e.Name(), suffix) || keep[e.Name()] {
 			continue
 		}
-		if err := os.Remove(filepath.Join(folder, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.RemoveAll(filepath.Join(folder, e.Name())); err != nil {
 			return n, failure(folder, err)
 		}
 		n++

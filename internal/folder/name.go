@@ -9,16 +9,16 @@ import (
 	"mailpoller/internal/mail"
 )
 
-// name is the file name of a message: NAME-UIDVALIDITY-UID.eml for IMAP,
-// NAME-DIGEST.eml for POP3, with the digest of the UIDL. The same message of
-// the same mailbox has the same name for ever, and two messages, also of two
-// connections that share a folder, have two.
-func name(connection string, box mail.Box, ref mail.Ref) string {
+// stem is the name of a message, without what the format adds: in the layout
+// EML, NAME-UIDVALIDITY-UID.eml for IMAP, NAME-DIGEST.eml for POP3, with the
+// digest of the UIDL. The same message of the same mailbox has the same name for
+// ever, and two messages, also of two connections that share a folder, have two.
+func stem(connection string, box mail.Box, ref mail.Ref) string {
 	if ref.UID != 0 {
-		return fmt.Sprintf("%s-%d-%d.eml", safe(connection), box.Validity, ref.UID)
+		return fmt.Sprintf("%s-%d-%d", safe(connection), box.Validity, ref.UID)
 	}
 	digest := sha256.Sum256([]byte(ref.UIDL))
-	return fmt.Sprintf("%s-%x.eml", safe(connection), digest[:16])
+	return fmt.Sprintf("%s-%x", safe(connection), digest[:16])
 }
 
 // numbered is the n-th choice for a name that something else has taken. A dot
@@ -27,8 +27,13 @@ func numbered(name string, n int) string {
 	if n == 1 {
 		return name
 	}
-	stem := strings.TrimSuffix(name, ".eml")
-	return fmt.Sprintf("%s.%d.eml", stem, n)
+	end := len(name)
+	if i := strings.Index(name, maildirInfo); i >= 0 {
+		end = i
+	} else if strings.HasSuffix(name, ".eml") {
+		end -= len(".eml")
+	}
+	return fmt.Sprintf("%s.%d%s", name[:end], n, name[end:])
 }
 
 // maxSafe is how many octets of a file name a connection may fill. What

@@ -23,7 +23,7 @@ func TestNamesAreThoseThatWerePromised(t *testing.T) {
 		{"alarms", mail.Ref{UIDL: "abc"}, "alarms-ba7816bf8f01cfea414140de5dae2223.eml"},
 		{strings.Repeat("ä", 128), mail.Ref{UID: 4294967295}, strings.Repeat("%C3%A4", 22) + "~290d9d82ff45cbf7-1700000000-4294967295.eml"},
 	} {
-		if got := name(c.connection, imap, c.ref); got != c.want {
+		if got := stem(c.connection, imap, c.ref) + ".eml"; got != c.want {
 			t.Errorf("%q: %s, not %s", c.connection, got, c.want)
 		}
 	}
@@ -37,7 +37,7 @@ func FuzzName(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, a, b string, uid uint32, uidl string) {
 		for _, ref := range []mail.Ref{{UID: max(uid, 1)}, {UIDL: uidl}} {
-			n := name(a, mail.Box{Validity: uid}, ref)
+			n := stem(a, mail.Box{Validity: uid}, ref) + ".eml"
 			if len(n) > 200 || strings.ContainsAny(n, "/\\:*?\"<>|\x00") || strings.HasPrefix(n, ".") || strings.HasSuffix(n, ".") || !strings.HasSuffix(n, ".eml") {
 				t.Errorf("unsafe name %q", n)
 			}
@@ -55,7 +55,7 @@ func FuzzName(f *testing.F) {
 
 func BenchmarkName(b *testing.B) {
 	for b.Loop() {
-		name("invoices/of suppliers", mail.Box{Validity: 1795407016}, mail.Ref{UID: 4294967295})
-		name("invoices/of suppliers", mail.Box{}, mail.Ref{UIDL: "0000012a5fe9c1d4"})
+		stem("invoices/of suppliers", mail.Box{Validity: 1795407016}, mail.Ref{UID: 4294967295})
+		stem("invoices/of suppliers", mail.Box{}, mail.Ref{UIDL: "0000012a5fe9c1d4"})
 	}
 }

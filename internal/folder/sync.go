@@ -3,6 +3,7 @@ package folder
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,7 +33,23 @@ func (s *Store) Sync(folder string, entries []mail.Entry) error {
 	if err := syncFiles(files, one && len(files) >= many); err != nil {
 		return failure(folder, err)
 	}
-	dir, err := openDir(folder)
+	temps := make(map[string]bool)
+	for _, e := range entries {
+		if e.Temp != "" {
+			temps[filepath.Dir(filepath.Join(folder, e.Temp))] = true
+		}
+	}
+	for path := range temps {
+		if err := syncDir(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// syncDir makes the names in a directory durable.
+func syncDir(path string) error {
+	dir, err := openDir(path)
 	if err != nil {
 		return err
 	}

@@ -49,6 +49,16 @@ const (
 	AuthExternal    AuthMethod = "EXTERNAL"
 )
 
+// Format is how messages are laid out in the folder.
+type Format string
+
+// The formats, spelled as the configuration spells them.
+const (
+	EML         Format = "EML"         // one file per message
+	Maildir     Format = "MAILDIR"     // tmp, new and cur (maildir(5))
+	Attachments Format = "ATTACHMENTS" // a directory per message, with its attachments
+)
+
 // Connection is one mailbox account on one server, as configured, validated
 // and completed with its defaults. It is never changed after it was loaded: a
 // reload makes new ones. Any number of goroutines may read it.
@@ -76,6 +86,7 @@ type Connection struct {
 	Dispose disposition.Disposition
 	MoveTo  string // the mailbox that a saved message is moved to; empty: it is not. IMAP only
 
+	Format   Format
 	Folder   string // absolute
 	FileMode fs.FileMode
 	DirMode  fs.FileMode
@@ -117,6 +128,12 @@ func (c *Connection) Untouched() *Connection {
 	copied := *c
 	copied.Dispose, copied.MoveTo = disposition.Keep, ""
 	return &copied
+}
+
+// Described reports whether what the server tells of a message beside its octets
+// is wanted.
+func (c *Connection) Described() bool {
+	return c.Format == Maildir
 }
 
 // Bearer reports whether the connection logs in with an access token.

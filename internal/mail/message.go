@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"strconv"
+	"time"
 
 	"mailpoller/internal/disposition"
 )
@@ -94,6 +95,8 @@ type Query struct {
 // Message is one message that a session was asked to fetch.
 type Message struct {
 	Ref
+	Received time.Time // by the server; zero where it was not asked
+	Flags    []string  // as the server shows them; nil where it was not asked
 	// Body streams the octets of the message, once. An error of the writer
 	// is returned as it is; a message that ends short is an error. Nil when
 	// Err is set.
@@ -117,9 +120,9 @@ type Entry struct {
 	Octets int64 // what was received and written
 	Digest Digest
 	Dir    string // absolute path of the target folder
-	Inode  uint64 // identity of Dir: a folder that is another one by now proves nothing about Temp
-	Temp   string // file name in Dir; empty when the message was delivered earlier, under another UID
-	Name   string // file name in Dir
+	Inode  uint64 // identity of the directory of Temp: one that is another by now proves nothing about it
+	Temp   string // path in Dir; empty when the message was delivered earlier, under another UID
+	Name   string // path in Dir
 
 	// File is what was written and is not durable yet. It is open until
 	// folder.Store has synced or discarded it, and nil in the journal.

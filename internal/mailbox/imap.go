@@ -29,8 +29,9 @@ type imapSession struct {
 	selected *imapclient.SelectCommand // nil until it is sent
 	messages uint32                    // in the mailbox when it was opened, less those that were removed since
 	applied  map[disposition.Disposition]imap.UIDSet
-	buffer   []byte // what a message passes through; nil until there was one
-	broken   bool   // a literal was left unread: the client cannot go on
+	facts    map[uint32]facts // of the messages that are being fetched, by UID
+	buffer   []byte           // what a message passes through; nil until there was one
+	broken   bool             // a literal was left unread: the client cannot go on
 }
 
 // openIMAP speaks IMAP up to an open mailbox. The greeting and the upgrade to

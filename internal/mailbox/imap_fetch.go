@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapclient"
@@ -19,6 +20,11 @@ import (
 // which of them it gave up at, it does not say.
 func (s *imapSession) Fetch(ctx context.Context, refs []mail.Ref, each func(mail.Message) error) error {
 	defer s.conn.begin(ctx, replyBudget)()
+	if s.c.Described() {
+		if err := s.describe(refs); err != nil {
+			return err
+		}
+	}
 	if len(refs) > 1 {
 		f, err := s.fetch(refs, each)
 		switch {
@@ -46,6 +52,35 @@ func (s *imapSession) Fetch(ctx context.Context, refs []mail.Ref, each func(mail
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// facts are what a server tells of a message beside its octets.
+type facts struct {
+	received time.Time
+	flags    []string
+}
+
+// describe asks for the facts of messages ahead of their octets: in one answer
+// with them, they might come behind.
+func (s *imapSession) describe(refs []mail.Ref) error {
+	var set imap.UIDSet
+	for _, ref := range refs {
+		set.AddNum(imap.UID(ref.UID))
+		s.conn.allow(replyBudget / 16)
+	}
+	messages, err := s.client.Fetch(set, &imap.FetchOptions{UID: true, Flags: true, InternalDate: true}).Collect()
+	if err != nil {
+		return s.fail(mail.OpFetch, err)
+	}
+	s.facts = make(map[uint32]facts, len(refs))
+	for _, m := range messages {
+		f := facts{received: m.InternalDate}
+		for _, flag := range m.Flags {
+			f.flags = append(f.flags, string(flag))
+		}
+		s.facts[uint32(m.UID)] = f
 	}
 	return nil
 }
@@ -102,7 +137,7 @@ func (s *imapSession) fetch(refs []mail.Ref, each func(mail.Message) error) (*fe
 			f.next() // the library reads past it
 			continue
 		}
-		m.Body = body
+		m.Body, m.Received, m.Flags = body, s.facts[m.UID].received, s.facts[m.UID].flags
 		if stop = each(m); !body.whole {
 			f.drop()
 			ended = true

@@ -44,6 +44,9 @@ func (d *Dovecot) NewUser(t testing.TB) string {
 	return user
 }
 
+// Maildir is the path of the mailbox of a user.
+func (d *Dovecot) Maildir(user string) string { return filepath.Join(d.dir, "mail", user) }
+
 // makeDir makes a directory that Dovecot may write to.
 func (d *Dovecot) makeDir(t testing.TB, path ...string) {
 	t.Helper()
