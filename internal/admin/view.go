@@ -28,6 +28,8 @@ type PollView struct {
 	Disposed   int          `json:"disposed"`
 	Failures   int          `json:"failures"`
 	Aside      int          `json:"aside"`
+	Notified   int          `json:"notified,omitempty"`
+	Unheard    int          `json:"unheard,omitempty"`
 	Warnings   []string     `json:"warnings"`
 	Error      *ErrorView   `json:"error,omitempty"`
 }
@@ -49,6 +51,8 @@ func View(r mail.Result) PollView {
 		Disposed:   r.Disposed,
 		Failures:   r.Failures,
 		Aside:      r.Aside,
+		Notified:   r.Notified,
+		Unheard:    r.Unheard,
 		Warnings:   list(r.Warnings),
 		Error:      viewError(r.Err),
 	}
@@ -71,6 +75,8 @@ func Result(v PollView) mail.Result {
 		Disposed:   v.Disposed,
 		Failures:   v.Failures,
 		Aside:      v.Aside,
+		Notified:   v.Notified,
+		Unheard:    v.Unheard,
 		Warnings:   v.Warnings,
 	}
 	if v.Error != nil {

@@ -24,6 +24,9 @@ import (
 // unless nil, is told the addresses once everything runs.
 func (a *App) Run(ctx context.Context, hangups <-chan os.Signal, ready func(listen string)) error {
 	c := a.config.Load()
+	if err := a.clean(ctx); err != nil {
+		return err
+	}
 	// What was started is ended in reverse order, each with its own context:
 	// the listeners answer until the last poll is over.
 	var ends []func()

@@ -83,7 +83,7 @@ func SocketPath(stateDir string) string { return filepath.Join(stateDir, "poller
 
 // Open takes the state directory of a configuration and makes ready to poll.
 // It fails with state.ErrLocked while another process has it. What a crash
-// left in the folders is removed.
+// left in the folders is removed; Run does that in any case.
 func Open(ctx context.Context, c *config.Config, build Build, log *zap.Logger, level zap.AtomicLevel) (*App, error) {
 	store, err := state.Open(ctx, c.StateDir)
 	if err != nil {
@@ -122,6 +122,7 @@ func Open(ctx context.Context, c *config.Config, build Build, log *zap.Logger, l
 		Journal:  store,
 		Grace:    func() time.Duration { return a.config.Load().ShutdownGrace },
 		Panicked: a.metrics.Panicked,
+		Notify:   tell,
 		Log:      log.Named("poll"),
 	}
 	a.scheduler = schedule.New(schedule.Options{
@@ -134,8 +135,10 @@ func Open(ctx context.Context, c *config.Config, build Build, log *zap.Logger, l
 	})
 	a.metrics.BackingOff = a.scheduler.BackingOff
 	a.apply()
-	if err := a.clean(ctx); err != nil {
-		return nil, errors.Join(err, store.Close())
+	if store.Unclean() {
+		if err := a.clean(ctx); err != nil {
+			return nil, errors.Join(err, store.Close())
+		}
 	}
 	return a, nil
 }

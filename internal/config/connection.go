@@ -25,12 +25,15 @@ type settings struct {
 // disposition depends on the protocol, and follows when that is known.
 func newSettings() settings {
 	return settings{Connection: mail.Connection{
-		Enabled:     true,
-		Security:    mail.SSLTLS,
-		Auth:        mail.AuthAuto,
-		Store:       mail.IMAP,
-		Mailbox:     inbox,
-		Format:      mail.EML,
+		Enabled:  true,
+		Security: mail.SSLTLS,
+		Auth:     mail.AuthAuto,
+		Store:    mail.IMAP,
+		Mailbox:  inbox,
+		Format:   mail.EML,
+
+		WithoutAttachments: mail.SaveMessage,
+
 		Pull:        disposition.Pull{Unread: true},
 		FileMode:    0o640,
 		DirMode:     0o750,
@@ -114,6 +117,7 @@ func (l *loader) connection(n node, base *section, c *Config) *section {
 	s.TLS.Identity = digest("%q %v %v %v", roots.digest, s.TLS.MatchHostname, s.TLS.Versions, s.TLS.Suites)
 	l.keyed(s, c.Keys)
 	l.authorised(s)
+	l.laidOut(s)
 	s.Fingerprint = s.fingerprint(roots.digest)
 	l.doubt(s)
 	return s

@@ -7,6 +7,7 @@ import (
 	yaml "go.yaml.in/yaml/v4"
 
 	"mailpoller/internal/disposition"
+	"mailpoller/internal/filename"
 	"mailpoller/internal/mail"
 )
 
@@ -33,11 +34,6 @@ func of[T, V any](name, about string, k kind[V], field func(*T) *V) key[T] {
 			return k.show(*field(src))
 		},
 	}
-}
-
-// always is the field of a key that has one value so far.
-func always[T, V any](v V) func(*T) *V {
-	return func(*T) *V { in := v; return &in }
 }
 
 // Upper bounds, so that sums and products of settings do not overflow.
@@ -106,9 +102,12 @@ var connectionKeys = []key[settings]{
 	of("oauth2", "how to get a token instead of a password", oauth2(), func(s *settings) **mail.OAuth2 { return &s.OAuth2 }),
 	of("proxy", "what to connect through", through(), func(s *settings) **mail.Proxy { return &s.Proxy }),
 	of("ca_file", "roots that are trusted beside the system's and the global ones", certificates(), func(s *settings) *string { return &s.caFile }),
-	of("filename", "a Go template of file names", yet(line(1024)), always[settings]("")),
-	of("format", "how messages are laid out in the folder", yet(choice(mail.EML, mail.Maildir, mail.Attachments), mail.EML, mail.Maildir), func(s *settings) *mail.Format { return &s.Format }),
-	of("metadata", "whether a JSON file describes each message", yet(boolean(), false), always[settings](false)),
+	of("filename", "a Go template for the names of files; docs/filenames.md", template(), func(s *settings) **filename.Template { return &s.Filename }),
+	of("format", "how messages are laid out in the folder", choice(mail.EML, mail.Maildir, mail.Attachments), func(s *settings) *mail.Format { return &s.Format }),
+	of("keep_original", "with ATTACHMENTS: whether the message itself is kept beside them", enabled(), func(s *settings) *bool { return &s.KeepOriginal }),
+	of("without_attachments", "with ATTACHMENTS: whether a message without any is saved as it is, or stays on the server", choice(mail.SaveMessage, mail.SetAside), func(s *settings) *mail.Without { return &s.WithoutAttachments }),
+	of("metadata", "whether a JSON file describes each message; docs/metadata.md", boolean(), func(s *settings) *bool { return &s.Metadata }),
+	of("notify", "a program that is run once a message is saved", notification(), func(s *settings) **mail.Notify { return &s.Notify }),
 	of("file_mode", "the mode of files", mode(0o400), func(s *settings) *fs.FileMode { return &s.FileMode }),
 	of("dir_mode", "the mode of directories", mode(0o700), func(s *settings) *fs.FileMode { return &s.DirMode }),
 }

@@ -90,34 +90,6 @@ func orEmpty[V any](k kind[V]) kind[V] {
 	return k
 }
 
-// yet narrows a kind to the values that this version supports. Others are
-// validated, and then refused.
-func yet[V comparable](k kind[V], supported ...V) kind[V] {
-	set := k.set
-	if len(supported) > 0 {
-		words := make([]string, len(supported))
-		for i, v := range supported {
-			words[i] = fmt.Sprint(v)
-		}
-		k.accepts = either(words)
-	}
-	k.set = func(l *loader, n node, dst *V) error {
-		if err := set(l, n, dst); err != nil {
-			return err
-		}
-		for _, v := range supported {
-			if *dst == v {
-				return nil
-			}
-		}
-		if len(supported) > 0 {
-			return errors.New("not supported by this version yet")
-		}
-		return verdict{errors.New("not supported by this version yet")}
-	}
-	return k
-}
-
 // choice is one of some words, in any case.
 func choice[V ~string](values ...V) kind[V] {
 	words := make([]string, len(values))
@@ -328,7 +300,8 @@ func isLabel(s string) bool {
 		return false
 	}
 	for i, r := range s {
-		if !(unicode.IsLetter(r) || unicode.IsNumber(r) || r == '_' || r == '-' || unicode.IsMark(r) && i > 0) {
+		inside := r == '-' || unicode.IsMark(r)
+		if !unicode.IsLetter(r) && !unicode.IsNumber(r) && r != '_' && (!inside || i == 0) {
 			return false
 		}
 	}

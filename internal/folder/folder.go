@@ -11,6 +11,7 @@
 package folder
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -46,7 +47,8 @@ func New(instance string) *Store { return &Store{prefix: ".poller-" + instance +
 // holds all that Publish needs; its File is open until Sync or Discard, so that
 // no failure of the disk goes unnoticed in between. On failure nothing stays
 // behind. A failure of the message's body is returned as the body reported it,
-// one of the folder as a *mail.Error of kind storage.
+// one of the folder as a *mail.Error of kind storage. It is mail.ErrNoAttachments
+// for a message that is set aside for that.
 func (s *Store) Write(c *mail.Connection, box mail.Box, m mail.Message) (mail.Entry, error) {
 	at := layoutOf(c.Format)
 	if err := at.make(c.Folder, c.DirMode); err != nil {
@@ -58,29 +60,46 @@ func (s *Store) Write(c *mail.Connection, box mail.Box, m mail.Message) (mail.En
 		Temp: filepath.Join(at.temps, s.prefix+rand.Text()+suffix),
 		Name: at.name(stem(c.Name, box, m.Ref), m.Flags),
 	}
-	path := filepath.Join(entry.Dir, entry.Temp)
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err := s.write(c, box, &m, &entry); err != nil {
+		return mail.Entry{}, errors.Join(err, s.Discard(entry))
+	}
+	return entry, nil
+}
+
+func (s *Store) write(c *mail.Connection, box mail.Box, m *mail.Message, entry *mail.Entry) error {
+	temp := filepath.Join(entry.Dir, entry.Temp)
+	path := temp
+	if c.Format == mail.Attachments {
+		path = filepath.Join(temp, original)
+		if err := makeDir(temp, c.DirMode); err != nil {
+			return failure(c.Folder, err)
+		}
+	}
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
-		return mail.Entry{}, failure(c.Folder, err)
+		return failure(c.Folder, err)
 	}
 	w := &writer{file: file, hash: sha256.New()}
 	entry.File = file
 	// Not before there is a file in it: an overlay file system makes a folder
 	// anew when it is first written to.
-	if entry.Inode, err = identity(unix.AT_FDCWD, filepath.Dir(path)); err != nil {
-		return mail.Entry{}, errors.Join(failure(c.Folder, err), s.Discard(entry))
+	if entry.Inode, err = identity(unix.AT_FDCWD, filepath.Dir(temp)); err != nil {
+		return failure(c.Folder, err)
 	}
 	if err := w.fill(m.Body, c.FileMode); err != nil {
-		return mail.Entry{}, errors.Join(err, s.Discard(entry))
+		return err
 	}
 	if c.Format == mail.Maildir && !m.Received.IsZero() { // which readers take it from
 		if err := os.Chtimes(path, m.Received, m.Received); err != nil {
-			return mail.Entry{}, errors.Join(failure(c.Folder, err), s.Discard(entry))
+			return failure(c.Folder, err)
 		}
 	}
 	entry.Octets = w.n
 	w.hash.Sum(entry.Digest[:0])
-	return entry, nil
+	if c.Described() || c.Format == mail.Attachments {
+		return describe(c, box, m, entry)
+	}
+	return nil
 }
 
 // Path is where a message will be, unless something else is there.
@@ -196,32 +215,69 @@ func identity(dir int, path string) (uint64, error) {
 var errTaken = errors.New("temporary file is gone")
 
 // publish renames one entry to its name, or to the next one that is free when
-// something else has it, and says which it got. It is errTaken when the
-// temporary file is gone.
+// something else has it, and says which it got. Its description is visible
+// before. It is errTaken when the temporary file is gone.
 func publish(e mail.Entry) (string, error) {
-	temp := filepath.Join(e.Dir, e.Temp)
+	described, err := exists(metadataTemp(e))
+	if err != nil {
+		return "", err
+	}
 	for n := 1; ; n++ {
 		name := numbered(e.Name, n)
-		path := filepath.Join(e.Dir, name)
-		err := renameNoReplace(temp, path)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			// Of the two names only this one means that it was delivered.
-			if _, err := os.Lstat(temp); errors.Is(err, fs.ErrNotExist) {
-				return e.Name, errTaken
+		if described {
+			if free, err := showMetadata(e, name); err != nil {
+				return "", err
+			} else if !free {
+				continue
 			}
-			return "", err
-		case !errors.Is(err, fs.ErrExist):
-			return name, err
 		}
-		same, err := holds(path, e)
-		if err != nil {
-			return "", err
+		err := place(e, name)
+		if described && errors.Is(err, fs.ErrExist) {
+			err = cmp.Or(hideMetadata(e, name), err)
 		}
-		if same { // delivered before, and not yet taken away
-			return name, os.Remove(temp)
+		if errors.Is(err, fs.ErrExist) {
+			continue
 		}
+		if described && (err == nil || errors.Is(err, errTaken)) {
+			err = cmp.Or(os.Remove(metadataTemp(e)), err)
+		}
+		return name, err
 	}
+}
+
+// place renames an entry to a name that nothing has, and is fs.ErrExist where
+// something else has it.
+func place(e mail.Entry, name string) error {
+	temp, path := filepath.Join(e.Dir, e.Temp), filepath.Join(e.Dir, name)
+	err := renameNoReplace(temp, path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		// Of the two names only this one means that it was delivered.
+		if there, err := exists(temp); !there && err == nil {
+			return errTaken
+		}
+		return fmt.Errorf("%w: %w", errMissing, err)
+	case !errors.Is(err, fs.ErrExist):
+		return err
+	}
+	if same, failed := holds(path, e); failed != nil {
+		return failed
+	} else if !same || e.Shared {
+		return err
+	}
+	return os.Remove(temp) // delivered before, and not yet taken away
+}
+
+// errMissing says that a directory went away beneath a message.
+var errMissing = errors.New("directory is missing")
+
+// exists reports whether there is anything under a path.
+func exists(path string) (bool, error) {
+	_, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // renameNoReplace renames without ever replacing a file. Where the file system
@@ -270,7 +326,8 @@ func (s *Store) Discard(e mail.Entry) error {
 	if e.File != nil {
 		_ = e.File.Close() // whatever becomes of what was written
 	}
-	if err := os.RemoveAll(filepath.Join(e.Dir, e.Temp)); err != nil {
+	err := errors.Join(os.RemoveAll(filepath.Join(e.Dir, e.Temp)), os.RemoveAll(metadataTemp(e)))
+	if err != nil {
 		return failure(e.Dir, err)
 	}
 	return nil
@@ -293,24 +350,34 @@ func (s *Store) Clean(folder string, keep map[string]bool) (int, error) {
 }
 
 func (s *Store) clean(folder string, keep map[string]bool) (int, error) {
-	entries, err := os.ReadDir(folder)
-	if errors.Is(err, fs.ErrNotExist) {
+	dir, err := openDir(folder)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return 0, nil
 	}
 	if err != nil {
-		return 0, failure(folder, err)
+		return 0, err
 	}
+	defer dir.Close()
 	n := 0
-	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), s.prefix) || !strings.HasSuffix(e.Name(), suffix) || keep[e.Name()] {
-			continue
+	for {
+		names, err := dir.Readdirnames(1024) // a folder may be large
+		for _, name := range names {
+			stem, ours := strings.CutSuffix(name, suffix)
+			if !ours || !strings.HasPrefix(name, s.prefix) || keep[strings.TrimSuffix(stem, metadataSuffix)+suffix] {
+				continue
+			}
+			if err := os.RemoveAll(filepath.Join(folder, name)); err != nil {
+				return n, failure(folder, err)
+			}
+			n++
 		}
-		if err := os.RemoveAll(filepath.Join(folder, e.Name())); err != nil {
+		if errors.Is(err, io.EOF) {
+			return n, nil
+		}
+		if err != nil {
 			return n, failure(folder, err)
 		}
-		n++
 	}
-	return n, nil
 }
 
 // Ready reports why no message could be written into a folder, as far as that

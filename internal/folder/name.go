@@ -15,10 +15,18 @@ import (
 // ever, and two messages, also of two connections that share a folder, have two.
 func stem(connection string, box mail.Box, ref mail.Ref) string {
 	if ref.UID != 0 {
-		return fmt.Sprintf("%s-%d-%d", safe(connection), box.Validity, ref.UID)
+		return fmt.Sprintf("%s-%d-%s", safe(connection), box.Validity, uid(ref))
+	}
+	return safe(connection) + "-" + uid(ref)
+}
+
+// uid is what a message is called within its mailbox.
+func uid(ref mail.Ref) string {
+	if ref.UID != 0 {
+		return ref.ID()
 	}
 	digest := sha256.Sum256([]byte(ref.UIDL))
-	return fmt.Sprintf("%s-%x", safe(connection), digest[:16])
+	return hex.EncodeToString(digest[:16])
 }
 
 // numbered is the n-th choice for a name that something else has taken. A dot

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"mailpoller/internal/disposition"
+	"mailpoller/internal/filename"
 	"mailpoller/internal/retry"
 	"mailpoller/internal/tlspolicy"
 )
@@ -59,6 +60,21 @@ const (
 	Attachments Format = "ATTACHMENTS" // a directory per message, with its attachments
 )
 
+// Without is what becomes of a message without attachments.
+type Without string
+
+// The choices, spelled as the configuration spells them.
+const (
+	SaveMessage Without = "SAVE"      // its directory holds the message itself
+	SetAside    Without = "SET_ASIDE" // it stays on the server
+)
+
+// Notify is a command that is run once a message is saved.
+type Notify struct {
+	Command []string // the program and its arguments
+	Timeout time.Duration
+}
+
 // Connection is one mailbox account on one server, as configured, validated
 // and completed with its defaults. It is never changed after it was loaded: a
 // reload makes new ones. Any number of goroutines may read it.
@@ -86,10 +102,15 @@ type Connection struct {
 	Dispose disposition.Disposition
 	MoveTo  string // the mailbox that a saved message is moved to; empty: it is not. IMAP only
 
-	Format   Format
-	Folder   string // absolute
-	FileMode fs.FileMode
-	DirMode  fs.FileMode
+	Folder             string // absolute
+	Format             Format
+	Filename           *filename.Template // nil for names that tell all messages apart
+	Metadata           bool               // a JSON file describes each message
+	KeepOriginal       bool               // ATTACHMENTS: the message itself is kept beside them
+	WithoutAttachments Without            // ATTACHMENTS
+	Notify             *Notify            // nil for nothing
+	FileMode           fs.FileMode
+	DirMode            fs.FileMode
 
 	Schedule       string
 	Retry          retry.Policy
@@ -133,7 +154,7 @@ func (c *Connection) Untouched() *Connection {
 // Described reports whether what the server tells of a message beside its octets
 // is wanted.
 func (c *Connection) Described() bool {
-	return c.Format == Maildir
+	return c.Format == Maildir || c.Filename != nil || c.Metadata || c.Notify != nil
 }
 
 // Bearer reports whether the connection logs in with an access token.

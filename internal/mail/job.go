@@ -49,6 +49,8 @@ type Result struct {
 	Disposed int      // messages whose disposition was put in force, also for an earlier poll
 	Failures int      // messages that could not be fetched or saved
 	Aside    int      // messages that later polls pass over, the too large ones included
+	Notified int      // commands that did their work, also for an earlier poll
+	Unheard  int      // commands that failed, and are tried again
 	Warnings []string // what went well enough, but an operator should know
 
 	Err *Error // why it failed
@@ -58,5 +60,5 @@ type Result struct {
 // failed: such jobs belong in the history. A poll that found nothing new
 // leaves no trace on disk.
 func (r *Result) Wrote() bool {
-	return r.State == Failed || r.Messages > 0 || r.Disposed > 0 || r.Failures > 0
+	return r.State == Failed || r.Messages > 0 || r.Disposed > 0 || r.Failures > 0 || r.Notified > 0
 }

@@ -2,6 +2,7 @@ package mail
 
 import (
 	"crypto/sha256"
+	"errors"
 	"io"
 	"maps"
 	"os"
@@ -97,6 +98,7 @@ type Message struct {
 	Ref
 	Received time.Time // by the server; zero where it was not asked
 	Flags    []string  // as the server shows them; nil where it was not asked
+	Sequence int       // among the messages that a job takes, from 1
 	// Body streams the octets of the message, once. An error of the writer
 	// is returned as it is; a message that ends short is an error. Nil when
 	// Err is set.
@@ -123,6 +125,8 @@ type Entry struct {
 	Inode  uint64 // identity of the directory of Temp: one that is another by now proves nothing about it
 	Temp   string // path in Dir; empty when the message was delivered earlier, under another UID
 	Name   string // path in Dir
+	Shared bool   // other messages may have the same Name: what has it already is one of them
+	Facts  []byte // JSON, for the command that is to be run; nil where there is none
 
 	// File is what was written and is not durable yet. It is open until
 	// folder.Store has synced or discarded it, and nil in the journal.
@@ -138,6 +142,20 @@ type Ledger struct {
 	Faults  []Fault // messages that failed, were set aside, or are too large
 	Rebuilt bool    // there are digests of a void box to recognise messages by
 }
+
+// Notice is a command that has still to be run for a message that is saved.
+type Notice struct {
+	ID    int64
+	Dir   string // absolute path of the target folder
+	Temp  string // path in Dir: while it is there, the message is not visible yet
+	Name  string // path in Dir
+	Facts []byte // JSON
+	Saved time.Time
+	Tries int // that failed
+}
+
+// ErrNoAttachments says that a message has none, where only such are wanted.
+var ErrNoAttachments = errors.New("message has no attachments")
 
 // FaultsBeforeAside is in how many jobs a message fails before it is passed
 // over.

@@ -29,6 +29,7 @@ type counts struct {
 	failures [kinds]float64
 
 	attempts, messages, octets, disposed, skipped float64
+	notified, unheard                             float64
 }
 
 // present is how a connection stands.
@@ -54,6 +55,8 @@ func (c *counts) add(r mail.Result) {
 	c.messages += float64(r.Messages)
 	c.octets += float64(r.Bytes)
 	c.disposed += float64(r.Disposed)
+	c.notified += float64(r.Notified)
+	c.unheard += float64(r.Unheard)
 }
 
 // learn takes what a job that ended says of the connection.
@@ -145,6 +148,14 @@ func families() []family {
 	add(counter, "poller_messages_saved_total", "Messages that became visible in the target folder.", plain(func(t *tally) float64 { return t.messages }))
 	add(counter, "poller_message_bytes_total", "Octets of the messages that became visible.", plain(func(t *tally) float64 { return t.octets }))
 	add(counter, "poller_messages_disposed_total", "Messages whose disposition was put in force.", plain(func(t *tally) float64 { return t.disposed }))
+	add(counter, "poller_notifications_total", "Commands that were run for saved messages, by what they came to; there from the first one on.",
+		func(t *tally, emit func(v float64, labels ...string)) {
+			for outcome, v := range map[string]float64{"done": t.notified, "failed": t.unheard} {
+				if v != 0 {
+					emit(v, outcome)
+				}
+			}
+		}, labelOutcome)
 	add(counter, "poller_skipped_firings_total", "Firings of the schedule that found the connection still busy.", plain(func(t *tally) float64 { return t.skipped }))
 	add(gauge, "poller_last_success_timestamp_seconds", "When the last job that succeeded ended; 0 before the first.", plain(func(t *tally) float64 { return t.lastSuccess }))
 	add(gauge, "poller_consecutive_failures", "Jobs that failed since the last one that succeeded; those that were cut off do not count.", plain(func(t *tally) float64 { return t.inRow }))

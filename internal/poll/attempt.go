@@ -25,6 +25,7 @@ type job struct {
 	box      mail.Box
 	faults   map[string]mail.Fault // by ID: this job's failures, and what it found too large
 	standing int                   // messages that would be taken, were saved before, and stay
+	sequence int                   // messages that were put into the folder
 	dry      bool                  // change nothing anywhere, and say what would be saved
 }
 
@@ -296,7 +297,7 @@ func (j *job) recordFaults(ctx context.Context) error {
 	var faults []mail.Fault
 	for id, f := range j.faults {
 		if !f.TooLarge {
-			if f.Jobs = jobs[id] + 1; f.Aside() {
+			if f.Jobs = max(f.Jobs, jobs[id]+1); f.Aside() {
 				j.result.Aside++
 				j.log.Warn("message set aside", zap.String("uid", id), zap.Int("jobs", f.Jobs), zap.String("reason", f.Reason))
 			}

@@ -219,10 +219,15 @@ func (p *pass) fetch(ctx, hard context.Context, refs []mail.Ref) ([]mail.Entry, 
 			p.fail(m.Ref, m.Err)
 		default:
 			var entry mail.Entry
-			if entry, failed = p.take(hard, m); failed != nil {
+			switch entry, failed = p.take(hard, m); {
+			case errors.Is(failed, mail.ErrNoAttachments):
+				failed = nil
+				p.setAside(m.Ref, mail.ErrNoAttachments)
+			case failed != nil:
 				return failed
+			default:
+				entries = append(entries, entry)
 			}
-			entries = append(entries, entry)
 		}
 		if ctx.Err() != nil && len(left) > 0 {
 			failed = errStopping
@@ -246,7 +251,12 @@ func (p *pass) take(ctx context.Context, m mail.Message) (mail.Entry, error) {
 		m.Body = limited{m.Body, limit}
 	}
 	m.Body = p.progress(m)
+	p.sequence++
+	m.Sequence = p.sequence
 	entry, err := p.Folder.Write(p.c, p.box, m)
+	if errors.Is(err, mail.ErrNoAttachments) {
+		return entry, err
+	}
 	if err != nil {
 		return entry, p.lost(m.Ref, err)
 	}
@@ -284,6 +294,12 @@ func (p *pass) fail(ref mail.Ref, err error) {
 	p.skip.Add(ref)
 	p.faults[ref.ID()] = mail.Fault{Ref: ref, Reason: err.Error()}
 	p.log.Warn("message not fetched", append(ErrorFields(mail.AsError(err, mail.OpFetch, mail.KindProtocol)), zap.String("uid", ref.ID()))...)
+}
+
+// setAside notes a message that is not wanted, and says so once.
+func (p *pass) setAside(ref mail.Ref, reason error) {
+	p.skip.Add(ref)
+	p.faults[ref.ID()] = mail.Fault{Ref: ref, Jobs: mail.FaultsBeforeAside, Reason: reason.Error()}
 }
 
 // pardonGone takes back the failures of messages that somebody else has

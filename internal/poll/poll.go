@@ -92,6 +92,16 @@ type Journal interface {
 	SetFaults(ctx context.Context, connection string, box mail.Box, faults []mail.Fault) error
 	// Keep drops what is recorded of messages that the server does not hold.
 	Keep(ctx context.Context, connection string, box mail.Box, held mail.Set) error
+	// Renamed records the names under which entries were published, for their
+	// notices.
+	Renamed(ctx context.Context, connection string, entries []mail.Entry) error
+	// Notices are the commands that have still to be run, at most so many, in
+	// the order of the messages.
+	Notices(ctx context.Context, connection string, most int) ([]mail.Notice, error)
+	// Noticed forgets notices.
+	Noticed(ctx context.Context, connection string, ids ...int64) error
+	// NoticeFailed counts a command that failed.
+	NoticeFailed(ctx context.Context, connection string, id int64) error
 	// Void makes what is recorded of the present box void.
 	Void(ctx context.Context, connection string) error
 }
@@ -105,6 +115,7 @@ type Poller struct {
 	Journal  Journal
 	Grace    func() time.Duration // how long the message at hand may go on once the context of a job has ended
 	Panicked func()               // unless nil: a job was ended by a fault of this program
+	Notify   func(ctx context.Context, c *mail.Connection, n mail.Notice) error
 	Log      *zap.Logger
 }
 
@@ -180,6 +191,7 @@ func (j *job) run(ctx context.Context) (result mail.Result) {
 	if failed := j.recordFaults(hard); err == nil {
 		err = failed
 	}
+	j.notify(ctx, hard)
 	return j.end(err)
 }
 

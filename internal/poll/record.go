@@ -54,6 +54,7 @@ func (p *pass) record(ctx context.Context, batch []mail.Ref, entries []mail.Entr
 		}
 		r.saved = true
 		r.published, r.vanished, r.err = p.Folder.Publish(ctx, entries)
+		r.err = cmp.Or(r.err, p.named(ctx, entries, r.published))
 	}()
 	return r
 }
@@ -100,6 +101,25 @@ func (p *pass) recorded(hard context.Context, r *recording) error {
 		return err
 	}
 	return p.dispose(hard, saved)
+}
+
+// named records under which names messages were published, where a command is
+// to be told and it is another one than was recorded.
+func (p *pass) named(ctx context.Context, recorded, published []mail.Entry) error {
+	if p.c.Notify == nil {
+		return nil
+	}
+	was := make(map[string]string, len(recorded))
+	for _, e := range recorded {
+		was[e.Temp] = e.Name
+	}
+	var renamed []mail.Entry
+	for _, e := range published {
+		if e.Temp != "" && was[e.Temp] != e.Name {
+			renamed = append(renamed, e)
+		}
+	}
+	return p.Journal.Renamed(ctx, p.c.Name, renamed)
 }
 
 // count puts a message that is saved into the result.
@@ -156,7 +176,7 @@ func (p *pass) publish(ctx context.Context, entries []mail.Entry) ([]mail.Entry,
 	if err := p.taken(ctx, vanished); err != nil {
 		return published, err
 	}
-	return published, err
+	return published, cmp.Or(err, p.named(ctx, entries, published))
 }
 
 // taken forgets entries that went with their folder.

@@ -118,7 +118,7 @@ func ids(lines sql.NullString, count int) map[string]struct{} {
 // entries are the pending messages of the boxes that the condition names.
 func entries(ctx context.Context, tx *sql.Tx, condition string, args ...any) ([]mail.Entry, error) {
 	//nolint:gosec // G202: the condition is a text of ours
-	rows, err := tx.QueryContext(ctx, `SELECT uid, uidl, size, octets, digest, dir, inode, temp, name
+	rows, err := tx.QueryContext(ctx, `SELECT uid, uidl, size, octets, digest, dir, inode, temp, name, shared
 		FROM message WHERE pending = 1 AND `+condition+` ORDER BY box, uid, uidl`, args...)
 	if err != nil {
 		return nil, err
@@ -129,7 +129,7 @@ func entries(ctx context.Context, tx *sql.Tx, condition string, args ...any) ([]
 		var e mail.Entry
 		var digest []byte
 		var inode int64 // the same bits: a database has no unsigned integers
-		if err := rows.Scan(&e.UID, &e.UIDL, &e.Size, &e.Octets, &digest, &e.Dir, &inode, &e.Temp, &e.Name); err != nil {
+		if err := rows.Scan(&e.UID, &e.UIDL, &e.Size, &e.Octets, &digest, &e.Dir, &inode, &e.Temp, &e.Name, &e.Shared); err != nil {
 			return nil, err
 		}
 		e.Inode = uint64(inode) //nolint:gosec // G115: as it was put in
@@ -215,8 +215,8 @@ func (s *Store) Save(ctx context.Context, connection string, box mail.Box, entri
 			return err
 		}
 		defer replace.Close()
-		insert, err := tx.PrepareContext(ctx, `INSERT INTO message (box, uid, uidl, size, octets, digest, dir, inode, temp, name, pending, seen)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1, 0)`)
+		insert, err := tx.PrepareContext(ctx, `INSERT INTO message (box, uid, uidl, size, octets, digest, dir, inode, temp, name, shared, pending, seen)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1, 0)`)
 		if err != nil {
 			return err
 		}
@@ -254,13 +254,16 @@ func (r *record) save(ctx context.Context, tx *sql.Tx, replace, insert *sql.Stmt
 		r.seen.Remove(e.UID)
 	}
 	_, err = insert.ExecContext(ctx,
-		r.id, e.UID, e.UIDL, e.Size, e.Octets, e.Digest[:], e.Dir, int64(e.Inode), e.Temp, e.Name) //nolint:gosec // G115: the same bits; see entries
+		r.id, e.UID, e.UIDL, e.Size, e.Octets, e.Digest[:], e.Dir, int64(e.Inode), e.Temp, e.Name, e.Shared) //nolint:gosec // G115: the same bits; see entries
+	if err == nil && e.Facts != nil {
+		err = addNotice(ctx, tx, connection, e)
+	}
 	return err
 }
 
 // published is what a message turns into once its file is visible: what is on
 // record of the file has done its duty.
-const published = `UPDATE message SET pending = 0, dir = '', inode = 0, temp = '', name = ''`
+const published = `UPDATE message SET pending = 0, dir = '', inode = 0, temp = '', name = '', shared = 0`
 
 // Dispose records that d is in force for messages that are published. One
 // that was deleted or moved is forgotten. Messages that are not on record are passed
@@ -336,6 +339,9 @@ func (s *Store) Discard(ctx context.Context, connection string, entries []mail.E
 			err := tx.QueryRowContext(ctx, `DELETE FROM message`+onePending+` RETURNING box`,
 				connection, e.UID, e.UIDL, e.Temp, e.Digest[:]).Scan(&box)
 			if err != nil && !errors.Is(err, sql.ErrNoRows) {
+				return err
+			}
+			if _, err := tx.ExecContext(ctx, `DELETE FROM notice WHERE temp = $1`, e.Temp); err != nil {
 				return err
 			}
 			if err == nil && box == r.id {

@@ -11,15 +11,19 @@ import (
 // Forget drops all that is recorded of a connection except its history, and
 // returns how many messages that were saved. What is still on the server is
 // then new. Temporary files of pending messages are left to the clean-up at
-// the next start.
+// the next start of the daemon.
 func (s *Store) Forget(ctx context.Context, connection string) (messages int, err error) {
 	err = s.write(ctx, "forget messages of "+connection, func(tx *sql.Tx) error {
 		messages, err = execute(ctx, tx, `DELETE FROM message WHERE box IN (SELECT id FROM box WHERE connection = $1)`, connection)
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, `DELETE FROM box WHERE connection = $1`, connection)
-		return err
+		for _, statement := range []string{`DELETE FROM box WHERE connection = $1`, `DELETE FROM notice WHERE connection = $1`} {
+			if _, err := tx.ExecContext(ctx, statement, connection); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return 0, err

@@ -39,6 +39,11 @@ func void(ctx context.Context, tx *sql.Tx, connection string) error {
 func expire(ctx context.Context, tx *sql.Tx) error {
 	_, err := tx.ExecContext(ctx, `DELETE FROM box WHERE voided < $1
 		AND NOT EXISTS (SELECT 1 FROM message WHERE message.box = box.id AND pending = 1)`, time.Now().Add(-remembered).Unix())
+	if err != nil {
+		return err
+	}
+	// Of connections that have no command any more, or are gone.
+	_, err = tx.ExecContext(ctx, `DELETE FROM notice WHERE saved < $1`, time.Now().Add(-2*remembered).Unix())
 	return err
 }
 

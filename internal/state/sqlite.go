@@ -42,7 +42,10 @@ var errDamaged = errors.New("state database is damaged")
 
 // database is the file, opened for one writer and some readers, and apart from
 // them for what need not survive a power failure.
-type database struct{ writes, reads, history *sql.DB }
+type database struct {
+	writes, reads, history *sql.DB
+	unclean                bool // nobody closed it the last time
+}
 
 // openDatabase opens the file, made if there is none, in the newest schema. A
 // file that cannot be used is left as it is.
@@ -52,15 +55,15 @@ func openDatabase(ctx context.Context, path string) (database, error) {
 		return database{}, err
 	}
 	// SQLite removes its log when the last connection is closed in order.
+	var db database
 	crashed := false
 	if wal, err := os.Stat(path + "-wal"); err == nil {
-		crashed = wal.Size() > 0
+		db.unclean, crashed = true, wal.Size() > 0
 	}
 	version, err := inspect(ctx, path, crashed, size <= alwaysChecked || crashed)
 	if err != nil {
 		return database{}, err
 	}
-	var db database
 	// FULL syncs the log at every commit: https://www.sqlite.org/pragma.html#pragma_synchronous
 	if db.writes, err = connect(path, 1, "_txlock=immediate", "_pragma=synchronous(FULL)", "_pragma=foreign_keys(1)"); err != nil {
 		return database{}, err

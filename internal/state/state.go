@@ -114,6 +114,10 @@ func (s *Store) begin(ctx context.Context) error {
 	return s.loadTrusted(ctx)
 }
 
+// Unclean reports whether whoever had the store before did not close it: a crash
+// may have left something behind.
+func (s *Store) Unclean() bool { return s.db.unclean }
+
 // Close closes the database and gives up the lock. It is called once, when
 // every other call has returned.
 func (s *Store) Close() error {

@@ -29,6 +29,10 @@ type store interface {
 	SetFaults(ctx context.Context, connection string, box mail.Box, faults []mail.Fault) error
 	Keep(ctx context.Context, connection string, box mail.Box, held mail.Set) error
 	Void(ctx context.Context, connection string) error
+	Renamed(ctx context.Context, connection string, entries []mail.Entry) error
+	Notices(ctx context.Context, connection string, most int) ([]mail.Notice, error)
+	Noticed(ctx context.Context, connection string, ids ...int64) error
+	NoticeFailed(ctx context.Context, connection string, id int64) error
 
 	Forget(ctx context.Context, connection string) (int, error)
 	RetryFaults(ctx context.Context, connection string) (int, error)
@@ -356,6 +360,7 @@ func suite(t *testing.T, open func(t *testing.T) (again func(context.Context) (s
 			f.ok(f.Dispose(ctx, "c", k.rebuilt, []mail.Ref{k.c}, disposition.Keep))
 			f.want(durable(f, temps), []string{})
 		})
+		notices(onMailbox, k.box, both)
 		onMailbox("nothing is recorded once the context has ended", func(ctx context.Context, f *fixture) {
 			f.ok(f.Save(ctx, "c", k.box, both[:1]))
 			ended, cancel := context.WithCancelCause(ctx)

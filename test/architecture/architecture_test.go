@@ -18,7 +18,7 @@ const module = "mailpoller"
 // imports layers below its own only. What lies in a folder of a package belongs
 // to it: internal/demo/pop3server is part of internal/demo.
 var layers = [][]string{
-	{"internal/cronspec", "internal/disposition", "internal/proxy", "internal/retry", "internal/tlspolicy"},
+	{"internal/cronspec", "internal/disposition", "internal/filename", "internal/notify", "internal/proxy", "internal/retry", "internal/tlspolicy"},
 	{"internal/mail"},
 	{
 		"internal/admin", "internal/auth", "internal/config", "internal/folder", "internal/mailbox",
@@ -56,6 +56,7 @@ var homes = []struct {
 	{"golang.org/x/net/proxy", []string{"internal/proxy"}},
 	{"golang.org/x/oauth2", []string{"internal/auth"}},
 	{"golang.org/x/sync", []string{"internal/folder", "cmd/poller"}},
+	{"golang.org/x/text", []string{"internal/filename", "internal/folder"}},
 	{"golang.org/x/sys", []string{"internal/folder", "internal/state", "internal/app"}},
 	{"golang.org/x/term", []string{"cmd/poller"}},
 	{"modernc.org/sqlite", []string{"internal/state"}},

@@ -174,10 +174,10 @@ func (s *Site) discreet(where, text string) {
 // PollView is what `poller poll --json` promises.
 type PollView struct {
 	Connection, State, Outcome string
-	Attempts, Messages         int
+	Attempts, Messages, Aside  int
 	Bytes                      int64
 	Duration                   float64 `json:"duration_seconds"`
-	Files                      []string
+	Files, Warnings            []string
 	Error                      *struct{ Op, Kind, Message, Hint string }
 }
 

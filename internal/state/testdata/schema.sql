@@ -36,9 +36,19 @@ CREATE TABLE message (
     temp    TEXT    NOT NULL,
     name    TEXT    NOT NULL,
     pending INTEGER NOT NULL, -- 1 until its disposition is in force
-    seen    INTEGER NOT NULL, -- 1 when SEEN is in force; counts for POP3 alone
+    seen    INTEGER NOT NULL, shared INTEGER NOT NULL DEFAULT 0, -- 1 when SEEN is in force; counts for POP3 alone
     PRIMARY KEY (box, uid, uidl)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE notice (
+    seq        INTEGER PRIMARY KEY,
+    connection TEXT    NOT NULL,
+    dir        TEXT    NOT NULL,
+    temp       TEXT    NOT NULL UNIQUE,
+    name       TEXT    NOT NULL,
+    facts      TEXT    NOT NULL, -- JSON
+    saved      INTEGER NOT NULL, -- Unix seconds
+    tries      INTEGER NOT NULL  -- that failed
+) STRICT;
 CREATE TABLE refresh_token (
     grant_id TEXT    PRIMARY KEY, -- a digest of who asks, for whom, for what, and whom
     token    TEXT    NOT NULL,
@@ -75,3 +85,4 @@ CREATE INDEX job_connection ON job (connection, seq);
 CREATE INDEX job_started ON job (started);
 CREATE INDEX message_digest ON message (box, digest) WHERE pending = 0;
 CREATE INDEX message_pending ON message (box, uid, uidl) WHERE pending = 1;
+CREATE INDEX notice_connection ON notice (connection, seq);

@@ -1,0 +1,166 @@
+package folder
+
+import (
+	"encoding/hex"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"mailpoller/internal/folder/attachments"
+	"mailpoller/internal/folder/facts"
+	"mailpoller/internal/mail"
+)
+
+// original is the file of the message itself in the directory of its
+// attachments.
+const original = "message.eml"
+
+// describe does what takes a look into a message that is written: it takes it
+// apart, names it after what it says, and describes it.
+func describe(c *mail.Connection, box mail.Box, m *mail.Message, entry *mail.Entry) error {
+	known, err := facts.Of(c, box, m, entry, io.NewSectionReader(entry.File, 0, entry.Octets), time.Now())
+	if err != nil {
+		return failure(c.Folder, err)
+	}
+	if c.Format == mail.Attachments {
+		if err := takeApart(c, entry, known); err != nil {
+			return err
+		}
+	}
+	if name := templateName(c, m, known); name != "" {
+		entry.Name, entry.Shared = name, true
+	}
+	if c.Metadata {
+		if err := writeMetadata(c, entry, known.JSON()); err != nil {
+			return failure(c.Folder, err)
+		}
+	}
+	if c.Notify != nil {
+		entry.Facts = known.JSON()
+	}
+	return nil
+}
+
+// templateName is the name that the connection's template makes; empty where
+// it makes none.
+func templateName(c *mail.Connection, m *mail.Message, known *facts.Message) string {
+	if c.Filename == nil {
+		return ""
+	}
+	fields := known.Fields(uid(m.Ref), m.Sequence)
+	if c.Format == mail.Attachments {
+		return c.Filename.Stem(fields)
+	}
+	return c.Filename.Name(fields)
+}
+
+// takeApart puts the attachments of a message beside it, in the directory that
+// is its temporary file. All of it is durable but the message itself, which
+// Sync sees to, where it is kept.
+func takeApart(c *mail.Connection, entry *mail.Entry, known *facts.Message) error {
+	dir, err := os.OpenRoot(filepath.Join(entry.Dir, entry.Temp))
+	if err != nil {
+		return failure(c.Folder, err)
+	}
+	defer dir.Close() //nolint:errcheck // nothing is written through it
+	found, err := attachments.Extract(io.NewSectionReader(entry.File, 0, entry.Octets), dir, c.FileMode, original)
+	if err != nil {
+		return failure(c.Folder, err)
+	}
+	if len(found.Files) == 0 && len(found.Doubts) == 0 && c.WithoutAttachments == mail.SetAside {
+		return mail.ErrNoAttachments
+	}
+	known.Files, known.Incomplete = found.Files, found.Doubts
+	if c.KeepOriginal || len(found.Files) == 0 || len(found.Doubts) > 0 {
+		known.Files = append(known.Files, facts.File{
+			Name: original, ContentType: "message/rfc822", Size: entry.Octets, SHA256: hex.EncodeToString(entry.Digest[:]),
+		})
+	} else {
+		_ = entry.File.Close() // of a file that goes
+		entry.File = nil
+		if err := dir.Remove(original); err != nil {
+			return failure(c.Folder, err)
+		}
+	}
+	return syncDir(filepath.Join(entry.Dir, entry.Temp))
+}
+
+// metadataSuffix is added to the name of a message for the file that describes
+// it.
+const metadataSuffix = ".json"
+
+// metadataTemp is where the description of an entry waits. It lies there until
+// the message is visible, and belongs to it by its name.
+func metadataTemp(e mail.Entry) string {
+	return filepath.Join(e.Dir, strings.TrimSuffix(e.Temp, suffix)+metadataSuffix+suffix)
+}
+
+// writeMetadata writes the description of a message, durably.
+func writeMetadata(c *mail.Connection, entry *mail.Entry, text []byte) (err error) {
+	file, err := os.OpenFile(metadataTemp(*entry), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	if _, err := file.Write(text); err != nil {
+		return err
+	}
+	if err := file.Chmod(c.FileMode); err != nil {
+		return err
+	}
+	return file.Sync()
+}
+
+// showMetadata makes the description of a message that is about to get a name
+// visible, if it has one. It is a second name of the file, so that it can be
+// told from another description when it is tried again. free says whether the
+// name that it needs is its own.
+func showMetadata(e mail.Entry, name string) (free bool, err error) {
+	temp := metadataTemp(e)
+	base, _, _ := strings.Cut(filepath.Base(name), maildirInfo)
+	path := filepath.Join(e.Dir, base+metadataSuffix)
+	switch err := os.Link(temp, path); {
+	case err == nil:
+		if filepath.Dir(name) != "." { // the rename is synced with another directory
+			return true, syncDir(e.Dir)
+		}
+		return true, nil
+	case errors.Is(err, fs.ErrExist):
+		return sameFile(temp, path)
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.ENOTSUP):
+		return false, &os.LinkError{Op: "link (metadata: needs a file system with hard links)", Old: temp, New: path, Err: err}
+	default:
+		return false, err
+	}
+}
+
+// hideMetadata takes back what showMetadata did: something else got the name.
+func hideMetadata(e mail.Entry, name string) error {
+	base, _, _ := strings.Cut(filepath.Base(name), maildirInfo)
+	path := filepath.Join(e.Dir, base+metadataSuffix)
+	if same, err := sameFile(metadataTemp(e), path); !same || err != nil {
+		return err
+	}
+	return os.Remove(path)
+}
+
+func sameFile(a, b string) (bool, error) {
+	one, err := os.Lstat(a)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	other, err := os.Lstat(b)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && os.SameFile(one, other), err
+}

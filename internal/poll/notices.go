@@ -1,0 +1,83 @@
+package poll
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.uber.org/zap"
+
+	"mailpoller/internal/mail"
+)
+
+const (
+	noticesAtOnce = 100                 // that are read from the journal at once
+	noticeKept    = 30 * 24 * time.Hour // after which a command that always fails is given up
+)
+
+// notify runs the commands that are due for messages of the connection: those
+// of this job, and those that failed in an earlier one, in the order in which
+// the messages were saved. The first that fails ends it until the next job. That
+// changes nothing about the messages, which are saved, and nothing about the
+// result of the job but for a warning. When ctx ends, the command at hand has
+// until hard does.
+func (j *job) notify(ctx, hard context.Context) {
+	if j.c.Notify == nil || j.dry {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, max(j.c.PollTimeout, j.c.Notify.Timeout))
+	defer cancel()
+	for ctx.Err() == nil {
+		due, err := j.Journal.Notices(ctx, j.c.Name, noticesAtOnce)
+		if err == nil && len(due) == 0 {
+			return
+		}
+		hidden := 0
+		for _, n := range due {
+			if err != nil || ctx.Err() != nil {
+				break
+			}
+			if _, missing := os.Lstat(filepath.Join(n.Dir, n.Temp)); missing == nil {
+				hidden++ // it was saved, and is not visible yet
+				continue
+			}
+			err = j.notice(hard, n)
+		}
+		if err != nil {
+			j.warn(fmt.Sprintf("notify: %v", err))
+			return
+		}
+		if hidden > 0 {
+			return
+		}
+	}
+}
+
+// notice runs one command. What becomes of it is recorded also when ctx ends
+// meanwhile.
+func (j *job) notice(ctx context.Context, n mail.Notice) error {
+	err := j.Notify(ctx, j.c, n)
+	after := context.WithoutCancel(ctx)
+	switch {
+	case err == nil:
+		j.result.Notified++
+		return j.Journal.Noticed(after, j.c.Name, n.ID)
+	case ctx.Err() != nil:
+		return nil //nolint:nilerr // stopped, and not failed
+	}
+	j.result.Unheard++
+	j.log.Warn("command failed", zap.String("file", filepath.Join(n.Dir, n.Name)), zap.Int("tries", n.Tries+1), zap.Error(err))
+	if time.Since(n.Saved) > noticeKept {
+		j.log.Error("command is given up", zap.String("file", filepath.Join(n.Dir, n.Name)), zap.Time("saved", n.Saved))
+		return j.Journal.Noticed(after, j.c.Name, n.ID)
+	}
+	if failed := j.Journal.NoticeFailed(after, j.c.Name, n.ID); failed != nil {
+		return failed
+	}
+	return fmt.Errorf("%w; it is tried again with the next poll", err)
+}
+
+// warn adds a warning to the result.
+func (j *job) warn(text string) { j.result.Warnings = append(j.result.Warnings, text) }

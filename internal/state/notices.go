@@ -1,0 +1,78 @@
+package state
+
+import (
+	"context"
+	"database/sql"
+	"time"
+
+	"mailpoller/internal/mail"
+)
+
+// addNotice records that a command is to be run for an entry. An entry that is
+// saved again has one notice.
+func addNotice(ctx context.Context, tx *sql.Tx, connection string, e mail.Entry) error {
+	_, err := tx.ExecContext(ctx, `INSERT INTO notice (connection, dir, temp, name, facts, saved, tries) VALUES ($1, $2, $3, $4, $5, $6, 0)
+		ON CONFLICT (temp) DO UPDATE SET name = excluded.name, facts = excluded.facts`,
+		connection, e.Dir, e.Temp, e.Name, string(e.Facts), time.Now().Unix())
+	return err
+}
+
+// Renamed records the names that entries got when they were published, where
+// a command is to be run for them.
+func (s *Store) Renamed(ctx context.Context, connection string, entries []mail.Entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	return s.write(ctx, "record names of messages of "+connection, func(tx *sql.Tx) error {
+		for _, e := range entries {
+			if _, err := tx.ExecContext(ctx, `UPDATE notice SET name = $2 WHERE temp = $1`, e.Temp, e.Name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Notices are the commands that have still to be run for messages of a
+// connection, at most so many, in the order of the messages.
+func (s *Store) Notices(ctx context.Context, connection string, most int) ([]mail.Notice, error) {
+	var all []mail.Notice
+	err := s.read(ctx, "read notices of "+connection, func(tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx, `SELECT seq, dir, temp, name, facts, saved, tries FROM notice WHERE connection = $1 ORDER BY seq LIMIT $2`, connection, most)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var n mail.Notice
+			var saved int64
+			if err := rows.Scan(&n.ID, &n.Dir, &n.Temp, &n.Name, &n.Facts, &saved, &n.Tries); err != nil {
+				return err
+			}
+			n.Saved = time.Unix(saved, 0)
+			all = append(all, n)
+		}
+		return rows.Err()
+	})
+	return all, err
+}
+
+// Noticed forgets notices: their commands did their work, or are given up.
+func (s *Store) Noticed(ctx context.Context, connection string, ids ...int64) error {
+	return s.write(ctx, "record notices of "+connection, func(tx *sql.Tx) error {
+		for _, id := range ids {
+			if _, err := tx.ExecContext(ctx, `DELETE FROM notice WHERE seq = $1`, id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// NoticeFailed counts a command that failed.
+func (s *Store) NoticeFailed(ctx context.Context, connection string, id int64) error {
+	return s.write(ctx, "record failed notice of "+connection, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `UPDATE notice SET tries = tries + 1 WHERE seq = $1`, id)
+		return err
+	})
+}
