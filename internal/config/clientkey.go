@@ -22,9 +22,10 @@ var clientKeyKeys = []key[mail.ClientKey]{
 
 // clientKeys is the key store.
 func clientKeys() kind[[]mail.ClientKey] {
-	one := mapping(clientKeyKeys)
+	one := mapping("key", clientKeyKeys)
 	return kind[[]mail.ClientKey]{
 		accepts: "a list, each of it " + one.accepts,
+		schema:  orNothing(list(ref("key"))),
 		set: func(l *loader, n node, dst *[]mail.ClientKey) error {
 			if n.Kind != yaml.SequenceNode {
 				return errNot

@@ -72,9 +72,9 @@ func StateDir(path string) string {
 	return c.StateDir
 }
 
-// read reads as much of a configuration as can be read.
-func read(path string) (*Config, *loader) {
-	c := &Config{
+// newConfig is one of which nothing is given.
+func newConfig(path string) *Config {
+	return &Config{
 		Path:          path,
 		Listen:        "127.0.0.1:9469",
 		StateDir:      "/var/lib/poller",
@@ -82,6 +82,11 @@ func read(path string) (*Config, *loader) {
 		Log:    Log{Level: "info", Format: "auto"},
 		Limits: Limits{Polls: 64, PollsPerHost: 8},
 	}
+}
+
+// read reads as much of a configuration as can be read.
+func read(path string) (*Config, *loader) {
+	c := newConfig(path)
 	// systemd separates several state directories by colons.
 	if dir, _, _ := strings.Cut(os.Getenv("STATE_DIRECTORY"), ":"); dir != "" {
 		c.StateDir = dir

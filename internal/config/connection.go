@@ -45,6 +45,9 @@ func newSettings() settings {
 	}}
 }
 
+// required are the keys that a connection has, or the defaults.
+var required = []string{"name", "host", "port", "folder"}
+
 // section is a part of a file that settings were read from.
 type section struct {
 	settings
@@ -74,7 +77,7 @@ func (l *loader) connection(n node, base *section, c *Config) *section {
 	}
 	s := &section{settings: base.settings, whole: n, base: base}
 	s.at = decode(l, n, connectionKeys, &s.settings)
-	for _, name := range []string{"name", "host", "port", "folder"} {
+	for _, name := range required {
 		_, given := s.at[name]
 		_, inherited := base.at[name]
 		if !given && !inherited {

@@ -16,6 +16,7 @@ type key[T any] struct {
 	name    string
 	about   string // in one line, for the documentation
 	accepts string
+	schema  schema
 	secret  bool // a fault does not repeat what was found
 	blank   bool // an empty value is a value, and not the default
 	set     func(l *loader, n node, dst *T) error
@@ -25,7 +26,7 @@ type key[T any] struct {
 // of is the key of a field.
 func of[T, V any](name, about string, k kind[V], field func(*T) *V) key[T] {
 	return key[T]{
-		name: name, about: about, accepts: k.accepts, secret: k.secret, blank: k.blank,
+		name: name, about: about, accepts: k.accepts, schema: k.schema, secret: k.secret, blank: k.blank,
 		set: func(l *loader, n node, dst *T) error { return k.set(l, n, field(dst)) },
 		show: func(src *T) any {
 			if k.show == nil {
@@ -47,15 +48,15 @@ var topKeys = []key[top]{
 	of("listen", "where metrics and health are served over HTTP", orEmpty(listen()), func(t *top) *string { return &t.Listen }),
 	of("state_dir", "where the daemon keeps what must survive a restart; by default $STATE_DIRECTORY, else /var/lib/poller", path(), func(t *top) *string { return &t.StateDir }),
 	of("shutdown_grace", "how long polls in progress may take to finish the message at hand", duration(0, day), func(t *top) *time.Duration { return &t.ShutdownGrace }),
-	of("log", "how the log is written", mapping(logKeys), func(t *top) *Log { return &t.Log }),
-	of("limits", "how many polls are in progress at once", mapping(limitKeys), func(t *top) *Limits { return &t.Limits }),
+	of("log", "how the log is written", mapping("log", logKeys), func(t *top) *Log { return &t.Log }),
+	of("limits", "how many polls are in progress at once", mapping("limits", limitKeys), func(t *top) *Limits { return &t.Limits }),
 	of("profiling", "whether /debug/pprof/ is served where only this machine reaches the listener", enabled(), func(t *top) *bool { return &t.Profiling }),
 	of("metrics_per_connection", "whether each connection has metrics of its own; else they are of all together", enabled(), func(t *top) *bool { return &t.MetricsPerConnection }),
 	of("ca_file", "roots that are trusted beside the system's, by every connection", certificates(), func(t *top) *string { return &t.caFile }),
 	of("keys", "client certificates, which client_key_label names", clientKeys(), func(t *top) *[]mail.ClientKey { return &t.Keys }),
 	of("include", "files that hold one connection each, relative to this file", pattern(), func(t *top) *string { return &t.include }),
-	of("defaults", "keys of a connection that hold for every one which does not say otherwise", raw("a mapping with the keys of a connection, other than name", yaml.MappingNode), func(t *top) *node { return &t.defaults }),
-	of("connections", "the connections", raw("a list of connections", yaml.SequenceNode), func(t *top) *node { return &t.connections }),
+	of("defaults", "keys of a connection that hold for every one which does not say otherwise", raw("a mapping with the keys of a connection, other than name", ref("defaults"), yaml.MappingNode), func(t *top) *node { return &t.defaults }),
+	of("connections", "the connections", raw("a list of connections", list(ref("connection")), yaml.SequenceNode), func(t *top) *node { return &t.connections }),
 }
 
 var logKeys = []key[Log]{

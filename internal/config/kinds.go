@@ -24,6 +24,7 @@ import (
 // spelled.
 type kind[V any] struct {
 	accepts string // for faults and documentation
+	schema  schema // for editors
 	secret  bool   // a fault does not repeat what was found
 	blank   bool   // an empty value is a value, and not the default
 	set     func(l *loader, n node, dst *V) error
@@ -31,8 +32,8 @@ type kind[V any] struct {
 }
 
 // scalar is a kind of values that are one text.
-func scalar[V any](accepts string, parse func(string) (V, error), show func(V) any) kind[V] {
-	return kind[V]{accepts: accepts, show: show, set: func(_ *loader, n node, dst *V) error {
+func scalar[V any](accepts string, s schema, parse func(string) (V, error), show func(V) any) kind[V] {
+	return kind[V]{accepts: accepts, schema: s, show: show, set: func(_ *loader, n node, dst *V) error {
 		s, err := n.text()
 		if err != nil {
 			return err
@@ -92,11 +93,11 @@ func orEmpty[V any](k kind[V]) kind[V] {
 
 // choice is one of some words, in any case.
 func choice[V ~string](values ...V) kind[V] {
-	words := make([]string, len(values))
+	all, spelled := make([]any, len(values)), make([]string, len(values))
 	for i, v := range values {
-		words[i] = string(v)
+		all[i], spelled[i] = v, string(v)
 	}
-	return scalar(either(words), func(s string) (V, error) {
+	return scalar(either(spelled), words(all...), func(s string) (V, error) {
 		for _, v := range values {
 			if strings.EqualFold(s, string(v)) {
 				return v, nil
@@ -111,6 +112,7 @@ func switched(on, off string) kind[bool] {
 	word := choice(on, off)
 	return kind[bool]{
 		accepts: word.accepts,
+		schema:  word.schema,
 		set: func(l *loader, n node, dst *bool) error {
 			var s string
 			err := word.set(l, n, &s)
@@ -130,12 +132,12 @@ func enabled() kind[bool] { return switched("ENABLED", "DISABLED") }
 
 func boolean() kind[bool] {
 	k := switched("true", "false")
-	k.show = asIs
+	k.schema, k.show = words(true, false), asIs
 	return k
 }
 
 func number(least, most int) kind[int] {
-	return scalar(fmt.Sprintf("%d to %d", least, most), func(s string) (int, error) {
+	return scalar(fmt.Sprintf("%d to %d", least, most), numbers(int64(least), int64(most), `[+-]?[0-9]+`), func(s string) (int, error) {
 		n, err := strconv.Atoi(s)
 		if err != nil || n < least || n > most {
 			return 0, errNot
@@ -146,7 +148,8 @@ func number(least, most int) kind[int] {
 
 func duration(least, most time.Duration) kind[time.Duration] {
 	accepts := fmt.Sprintf("seconds, or a duration such as 30s or 5m, from %s to %s", short(least), short(most))
-	return scalar(accepts, func(s string) (time.Duration, error) {
+	s := numbers(int64(least/time.Second), int64(most/time.Second), `[0-9]+|[+-]?(0|([0-9.]+(ns|us|µs|μs|ms|s|m|h))+)`)
+	return scalar(accepts, s, func(s string) (time.Duration, error) {
 		d, err := time.ParseDuration(s)
 		if seconds, e := strconv.ParseUint(s, 10, 32); e == nil {
 			d, err = time.Duration(seconds)*time.Second, nil
@@ -178,7 +181,7 @@ var units = []struct {
 
 func size() kind[int64] {
 	const most = 1 << 40
-	return scalar("octets, or a size such as 25MiB (KiB, MiB, GiB, KB, MB, GB), up to 1024GiB", func(s string) (int64, error) {
+	return scalar("octets, or a size such as 25MiB (KiB, MiB, GiB, KB, MB, GB), up to 1024GiB", numbers(0, most, `[+-]?[0-9]+\s*([KkMmGg][Ii]?[Bb])?`), func(s string) (int64, error) {
 		factor := int64(1)
 		for _, u := range units {
 			if digits := len(s) - len(u.suffix); digits > 0 && strings.EqualFold(s[digits:], u.suffix) {
@@ -197,7 +200,8 @@ func size() kind[int64] {
 // mode is a kind of file modes; needed is what the owner needs to work.
 func mode(needed fs.FileMode) kind[fs.FileMode] {
 	accepts := fmt.Sprintf(`an octal mode up to "0777" that includes "%04o"`, needed)
-	return scalar(accepts, func(s string) (fs.FileMode, error) {
+	s := only(object{"type": []string{"integer", "string", "null"}, "pattern": fmt.Sprintf("^(0*[%o-7][0-7][0-7])?$", needed>>6)})
+	return scalar(accepts, s, func(s string) (fs.FileMode, error) {
 		n, err := strconv.ParseUint(s, 8, 32)
 		if m := fs.FileMode(n); err == nil && m <= fs.ModePerm && m&needed == needed {
 			return m, nil
@@ -208,7 +212,7 @@ func mode(needed fs.FileMode) kind[fs.FileMode] {
 
 // text is a kind of texts of at most so many characters.
 func text(most int) kind[string] {
-	return scalar(fmt.Sprintf("up to %d characters", most), func(s string) (string, error) {
+	return scalar(fmt.Sprintf("up to %d characters", most), only(object{"type": written, "maxLength": most}), func(s string) (string, error) {
 		if n := utf8.RuneCountInString(s); n > most {
 			return "", fmt.Errorf("which has %d characters", n)
 		}
@@ -219,7 +223,7 @@ func text(most int) kind[string] {
 // line is a text without control characters: they would end a command to the
 // server, or a line of the log.
 func line(most int) kind[string] {
-	return with(text(most), ", no control characters", func(s string) error {
+	return with(text(most), ", no control characters", printed+`*`, func(s string) error {
 		if strings.ContainsFunc(s, unicode.IsControl) {
 			return errors.New("which has a control character in it")
 		}
@@ -228,7 +232,7 @@ func line(most int) kind[string] {
 }
 
 func connectionName() kind[string] {
-	k := with(line(128), "", func(s string) error {
+	k := with(line(128), "", `[^\s'"|`+control+`]+`, func(s string) error {
 		for _, r := range s {
 			switch {
 			case unicode.IsSpace(r):
@@ -243,10 +247,12 @@ func connectionName() kind[string] {
 	return k
 }
 
-// with is a kind of texts that have to pass one check more.
-func with(k kind[string], accepts string, check func(string) error) kind[string] {
+// with is a kind of texts that have to pass one check more, which the pattern
+// says as far as one can.
+func with(k kind[string], accepts, pattern string, check func(string) error) kind[string] {
 	set := k.set
 	k.accepts += accepts
+	k.schema = k.schema.and(object{"pattern": "^" + pattern + "$"})
 	k.set = func(l *loader, n node, dst *string) error {
 		var s string
 		err := set(l, n, &s)
@@ -262,7 +268,7 @@ func with(k kind[string], accepts string, check func(string) error) kind[string]
 }
 
 func path() kind[string] {
-	return scalar("an absolute path", func(s string) (string, error) {
+	return scalar("an absolute path", texts(`/`+printed+`*`), func(s string) (string, error) {
 		switch {
 		case !filepath.IsAbs(s):
 			return "", errors.New("which is not absolute")
@@ -312,7 +318,8 @@ func isLabel(s string) bool {
 var digits = regexp.MustCompile(`(^|\.)[0-9]+$`)
 
 func host() kind[string] {
-	return scalar("an IPv4 or IPv6 address, or a host name", func(s string) (string, error) {
+	s := only(object{"type": written, "pattern": `^(\[[^\s\]]+\]|[^\s/@\[\]]*:[^\s/@\[\]]*:[^\s/@\[\]]*|[^\s:/@\[\]]*)$`})
+	return scalar("an IPv4 or IPv6 address, or a host name", s, func(s string) (string, error) {
 		address := s
 		if inside, ok := strings.CutPrefix(s, "["); ok && strings.HasSuffix(inside, "]") {
 			address = strings.TrimSuffix(inside, "]")
@@ -351,7 +358,7 @@ func mailbox() kind[string] {
 }
 
 func listen() kind[string] {
-	return scalar(`HOST:PORT, unix:/PATH, or "" for none`, func(s string) (string, error) {
+	return scalar(`HOST:PORT, unix:/PATH, or "" for none`, texts(`unix:/.*|.*:[0-9]{1,5}`), func(s string) (string, error) {
 		if socket, ok := strings.CutPrefix(s, "unix:"); ok {
 			if !filepath.IsAbs(socket) {
 				return "", errors.New("which is not absolute")
@@ -370,7 +377,8 @@ func listen() kind[string] {
 }
 
 func schedule() kind[string] {
-	return scalar(cronspec.Accepted, func(s string) (string, error) {
+	s := texts(`\s*((CRON_)?TZ=\S+\s+)?(@\S.*|\S+(\s+\S+){4,5})\s*`)
+	return scalar(cronspec.Accepted, s, func(s string) (string, error) {
 		if _, err := cronspec.Parse(s); err != nil {
 			return "", verdict{err}
 		}
@@ -380,11 +388,11 @@ func schedule() kind[string] {
 
 func pull() kind[disposition.Pull] {
 	all := disposition.Pulls()
-	words := make([]string, len(all))
+	values, spelled := make([]any, len(all)), make([]string, len(all))
 	for i, p := range all {
-		words[i] = p.String()
+		values[i], spelled[i] = p.String(), p.String()
 	}
-	return scalar(either(words), func(s string) (disposition.Pull, error) {
+	return scalar(either(spelled), words(values...), func(s string) (disposition.Pull, error) {
 		p, err := disposition.ParsePull(s)
 		if err != nil {
 			return p, errNot
@@ -395,7 +403,7 @@ func pull() kind[disposition.Pull] {
 
 // pattern is a pattern of file names.
 func pattern() kind[string] {
-	return scalar("a pattern of file names such as connections.d/*.yaml", func(s string) (string, error) {
+	return scalar("a pattern of file names such as connections.d/*.yaml", only(object{"type": written}), func(s string) (string, error) {
 		if _, err := filepath.Match(s, ""); err != nil {
 			return "", errNot
 		}
@@ -404,8 +412,8 @@ func pattern() kind[string] {
 }
 
 // raw is a node of some shape that is read later.
-func raw(accepts string, shape yaml.Kind) kind[node] {
-	return kind[node]{accepts: accepts, set: func(_ *loader, n node, dst *node) error {
+func raw(accepts string, s schema, shape yaml.Kind) kind[node] {
+	return kind[node]{accepts: accepts, schema: orNothing(s), set: func(_ *loader, n node, dst *node) error {
 		if n.Kind != shape {
 			return errNot
 		}
@@ -415,9 +423,10 @@ func raw(accepts string, shape yaml.Kind) kind[node] {
 }
 
 // mapping is a kind of values that have keys of their own.
-func mapping[T any](keys []key[T]) kind[T] {
+func mapping[T any](name string, keys []key[T]) kind[T] {
 	return kind[T]{
 		accepts: "a mapping with the keys " + strings.Join(names(keys), ", "),
+		schema:  orNothing(ref(name)),
 		set: func(l *loader, n node, dst *T) error {
 			if n.Kind != yaml.MappingNode {
 				return errNot

@@ -13,7 +13,7 @@ import (
 
 // template is a kind of templates of file names.
 func template() kind[*filename.Template] {
-	return scalar("a Go template such as '{{.Received | date \"2006-01-02\"}} {{.UID}}'", func(s string) (*filename.Template, error) {
+	return scalar("a Go template such as '{{.Received | date \"2006-01-02\"}} {{.UID}}'", only(object{"type": written}), func(s string) (*filename.Template, error) {
 		t, err := filename.Parse(s)
 		if err != nil {
 			return nil, verdict{err}
@@ -32,15 +32,19 @@ var notifyKeys = []key[mail.Notify]{
 	of("timeout", "how long it may take", duration(time.Second, day), func(n *mail.Notify) *time.Duration { return &n.Timeout }),
 }
 
+// newNotify is a block of which nothing is given.
+func newNotify() mail.Notify { return mail.Notify{Timeout: 30 * time.Second} }
+
 // notification is a kind of programs that are run.
 func notification() kind[*mail.Notify] {
 	return kind[*mail.Notify]{
 		accepts: "a mapping with the keys " + strings.Join(names(notifyKeys), ", "),
+		schema:  orNothing(ref("notify")),
 		set: func(l *loader, n node, dst **mail.Notify) error {
 			if n.Kind != yaml.MappingNode {
 				return errNot
 			}
-			out := mail.Notify{Timeout: 30 * time.Second}
+			out := newNotify()
 			at := decode(l, n, notifyKeys, &out)
 			if _, given := at["command"]; !given {
 				l.fault(n, "notify: command: missing; accepted: a list of a program and its arguments")

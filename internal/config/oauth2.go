@@ -40,17 +40,21 @@ func ofCustom(name, about string, field func(*mail.OAuth2) *string) key[mail.OAu
 	return k
 }
 
+// newOAuth2 is a block of which nothing is given.
+func newOAuth2() mail.OAuth2 { return mail.OAuth2{Grant: mail.GrantRefreshToken} }
+
 // oauth2 is the block of a connection. What it does not say, the one of the
 // defaults says.
 func oauth2() kind[*mail.OAuth2] {
 	return kind[*mail.OAuth2]{
 		accepts: "a mapping with the keys " + strings.Join(names(oauth2Keys), ", "),
+		schema:  orNothing(ref("oauth2")),
 		secret:  true,
 		set: func(l *loader, n node, dst **mail.OAuth2) error {
 			if n.Kind != yaml.MappingNode {
 				return errNot
 			}
-			o := mail.OAuth2{Grant: mail.GrantRefreshToken}
+			o := newOAuth2()
 			if *dst != nil {
 				o = **dst
 			}
@@ -71,7 +75,7 @@ func oauth2() kind[*mail.OAuth2] {
 
 func endpoint() kind[string] {
 	const accepts = "an https:// address; http:// on loopback alone"
-	return scalar(accepts, func(s string) (string, error) {
+	return scalar(accepts, texts(`[Hh][Tt][Tt][Pp][Ss]?://.+`), func(s string) (string, error) {
 		switch err := mail.CheckEndpoint(s); {
 		case err != nil && strings.Contains(s, "@"): // it may hold a password
 			return "", verdict{errors.New("found *** with an @ in it; accepted: " + accepts)}
@@ -87,7 +91,8 @@ func endpoint() kind[string] {
 var directory = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]*$`)
 
 func tenant() kind[string] {
-	return scalar("the id or a domain of a directory, organizations, consumers or common", func(s string) (string, error) {
+	s := only(object{"type": written, "pattern": "^([A-Za-z0-9][A-Za-z0-9.-]*)?$"})
+	return scalar("the id or a domain of a directory, organizations, consumers or common", s, func(s string) (string, error) {
 		if len(s) > 253 || !directory.MatchString(s) {
 			return "", errNot
 		}
@@ -99,8 +104,10 @@ func tenant() kind[string] {
 var scope = regexp.MustCompile(`^[\x21\x23-\x5b\x5d-\x7e]+$`)
 
 func scopes() kind[[]string] {
+	one := only(object{"type": written, "pattern": `^[^"\\]*$`})
 	return kind[[]string]{
 		accepts: "a list of scopes, or a text with blanks between them",
+		schema:  oneOf(one, list(one)),
 		set: func(l *loader, n node, dst *[]string) error {
 			items := []node{n}
 			if n.Kind == yaml.SequenceNode {

@@ -30,6 +30,7 @@ var proxyKeys = []key[proxySettings]{
 func through() kind[*mail.Proxy] {
 	return kind[*mail.Proxy]{
 		accepts: "socks5://HOST:PORT or http://HOST:PORT, or a mapping with the keys url, username and password, or nothing",
+		schema:  oneOf(texts(`([Ss][Oo][Cc][Kk][Ss]5|[Hh][Tt][Tt][Pp])://.+`), ref("proxy")),
 		secret:  true, // an URL may hold a password
 		set: func(l *loader, n node, dst **mail.Proxy) error {
 			var p proxySettings

@@ -21,6 +21,7 @@ var sourceKeys = []key[mail.SecretSource]{
 func secret() kind[mail.SecretSource] {
 	return kind[mail.SecretSource]{
 		accepts: "the secret itself, or one of {file: PATH}, {env: NAME}, {command: [PROGRAM, ARGUMENT...]}, {credential: NAME}",
+		schema:  oneOf(only(object{"type": written, "pattern": `^[^\r\n\x00]*$`}), ref("source")),
 		secret:  true,
 		set:     setSecret,
 		show: func(s mail.SecretSource) any {
@@ -57,7 +58,7 @@ func setSecret(l *loader, n node, dst *mail.SecretSource) error {
 
 // variable is the name of an environment variable.
 func variable() kind[string] {
-	return with(line(1024), ", no =", func(s string) error {
+	return with(line(1024), ", no =", `[^=`+control+`]*`, func(s string) error {
 		if strings.Contains(s, "=") {
 			return errNot
 		}
@@ -67,7 +68,7 @@ func variable() kind[string] {
 
 // credential is the name of a systemd credential: that of a file.
 func credential() kind[string] {
-	return with(line(255), ", no /", func(s string) error {
+	return with(line(255), ", no /", `[^/`+control+`]*`, func(s string) error {
 		if strings.Contains(s, "/") || s == "." || s == ".." {
 			return errNot
 		}
@@ -79,6 +80,7 @@ func credential() kind[string] {
 func command() kind[[]string] {
 	return kind[[]string]{
 		accepts: "a list of a program and its arguments",
+		schema:  orNothing(list(only(object{"type": written})).and(object{"minItems": 1})),
 		set: func(l *loader, n node, dst *[]string) error {
 			if n.Kind != yaml.SequenceNode || len(n.Content) == 0 {
 				return errNot

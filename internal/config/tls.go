@@ -35,7 +35,7 @@ func protocols() kind[[]uint16] {
 	for i, v := range versions {
 		names[i] = v.name
 	}
-	return idsOrAll("a list out of "+either(names), tlspolicy.AllVersions(),
+	return idsOrAll("a list out of "+either(names), lists(names), tlspolicy.AllVersions(),
 		func(l *loader, w word) (uint16, error) {
 			i := slices.IndexFunc(versions, func(v version) bool { return strings.EqualFold(v.name, w.text) })
 			if i < 0 {
@@ -60,7 +60,7 @@ func suites() kind[[]uint16] {
 	for i, s := range all {
 		known[i] = s.Name
 	}
-	return idsOrAll("a list of names of cipher suites, such as TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", tlspolicy.AllSuites(),
+	return idsOrAll("a list of names of cipher suites, such as TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", lists(known), tlspolicy.AllSuites(),
 		func(_ *loader, w word) (uint16, error) {
 			name := strings.ToUpper(clipped(w.text))
 			if rest, ok := strings.CutPrefix(name, "SSL_"); ok {
@@ -85,7 +85,7 @@ type word struct {
 // idsOrAll is a kind of lists of names, which may also be one text with commas,
 // or the one word ALL. Each name stands for a number, or with 0 for none; a
 // list of nothing else is refused with the reason none.
-func idsOrAll(accepts string, all []uint16, id func(*loader, word) (uint16, error), name func(uint16) string, none error) kind[[]uint16] {
+func idsOrAll(accepts string, s schema, all []uint16, id func(*loader, word) (uint16, error), name func(uint16) string, none error) kind[[]uint16] {
 	set := func(l *loader, n node, dst *[]uint16) error {
 		words, err := l.words(n)
 		if err != nil {
@@ -124,7 +124,7 @@ func idsOrAll(accepts string, all []uint16, id func(*loader, word) (uint16, erro
 		}
 		return names
 	}
-	return kind[[]uint16]{accepts: "ALL, or " + accepts, set: set, show: show}
+	return kind[[]uint16]{accepts: "ALL, or " + accepts, schema: s, set: set, show: show}
 }
 
 // words are those of a list, or of one text with commas between them.

@@ -12,7 +12,8 @@ import (
 
 // holds is what a package installs.
 var holds = []string{
-	"/etc/poller/poller.yaml",
+	"/etc/poller/poller.schema.json",
+	configuration,
 	"/usr/bin/poller",
 	"/usr/lib/systemd/system/poller.service",
 	"/usr/lib/systemd/system/poller@.service",
@@ -20,12 +21,15 @@ var holds = []string{
 	"/usr/lib/tmpfiles.d/poller.conf",
 	"/usr/share/bash-completion/completions/poller",
 	"/usr/share/doc/poller/licences.md",
+	"/usr/share/doc/poller/poller.schema.json",
 	"/usr/share/doc/poller/poller.yaml",
 	"/usr/share/fish/vendor_completions.d/poller.fish",
 	"/usr/share/man/man1/poller.1.gz",
 	"/usr/share/man/man5/poller.yaml.5.gz",
 	"/usr/share/zsh/site-functions/_poller",
 }
+
+const configuration = "/etc/poller/poller.yaml"
 
 // one is the only file of a directory that matches.
 func one(t *testing.T, dir, pattern string) string {
@@ -54,10 +58,10 @@ func TestPackages(t *testing.T) {
 	if listed := strings.Fields(run(t, "rpm", "-qp", "--nosignature", "-l", rpm)); !slices.Equal(holds, slices.DeleteFunc(listed, func(path string) bool { return !slices.Contains(holds, path) })) {
 		t.Errorf("the rpm holds %v", listed)
 	}
-	if files := strings.TrimSpace(run(t, "rpm", "-qp", "--nosignature", "--configfiles", rpm)); files != holds[0] {
+	if files := strings.TrimSpace(run(t, "rpm", "-qp", "--nosignature", "--configfiles", rpm)); files != configuration {
 		t.Errorf("configuration files of the rpm: %q", files)
 	}
-	if files := strings.TrimSpace(run(t, "dpkg-deb", "-I", deb, "conffiles")); files != holds[0] {
+	if files := strings.TrimSpace(run(t, "dpkg-deb", "-I", deb, "conffiles")); files != configuration {
 		t.Errorf("configuration files of the deb: %q", files)
 	}
 	if version := strings.TrimSpace(run(t, "dpkg-deb", "-f", deb, "Version")); version != "1.2.3" {
@@ -67,14 +71,24 @@ func TestPackages(t *testing.T) {
 	root := t.TempDir()
 	run(t, "dpkg-deb", "-x", deb, root)
 	for _, path := range holds {
-		if _, err := os.Stat(filepath.Join(root, path)); err != nil {
+		if _, err := os.Lstat(filepath.Join(root, path)); err != nil {
 			t.Error(err)
 		}
+	}
+	// Both files name the schema as one that lies beside them.
+	const schema = "poller.schema.json"
+	for _, path := range []string{configuration, "/usr/share/doc/poller/poller.yaml"} {
+		if first, _, _ := strings.Cut(read(t, filepath.Join(root, path)), "\n"); first != "# yaml-language-server: $schema="+schema {
+			t.Errorf("%s begins with %q", path, first)
+		}
+	}
+	if target, err := os.Readlink(filepath.Join(root, "/etc/poller", schema)); target != "/usr/share/doc/poller/"+schema {
+		t.Errorf("the schema beside the configuration is %q, %v", target, err)
 	}
 	if said := run(t, filepath.Join(root, "/usr/bin/poller"), "version"); !strings.Contains(said, "v1.2.3") {
 		t.Errorf("the program says of itself: %s", said)
 	}
-	for _, page := range holds[10:12] {
+	for _, page := range []string{"/usr/share/man/man1/poller.1.gz", "/usr/share/man/man5/poller.yaml.5.gz"} {
 		if said := run(t, "sh", "-c", `gzip -dc "$1" | mandoc -T lint -W warning`, "sh", filepath.Join(root, page)); said != "" {
 			t.Errorf("%s:\n%s", page, said)
 		}
