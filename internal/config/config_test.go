@@ -209,6 +209,7 @@ func TestDoubtsAreWarnings(t *testing.T) {
 			"the first message, marked", minimal + trusted + "    disposition: SEEN\ndefaults:\n  pull_disposition: GET_FIRST_MESSAGE", 0o600,
 			[]string{"12:21: pull_disposition: GET_FIRST_MESSAGE with disposition SEEN never gets past the first message"},
 		},
+		{"all messages", minimal + trusted + "    max_messages: 0\n    pull_disposition: GET_FIRST_MESSAGE", 0o600, nil},
 		{"the first message, deleted", minimal + trusted + "    disposition: DELETE\n    pull_disposition: GET_FIRST_MESSAGE", 0o600, nil},
 		{"no interval", minimal + trusted + "    max_retries: 3", 0o600, []string{"10:18: max_retries: has no effect without retry_interval"}},
 		{"no retries", minimal + trusted + "    retry_interval: 3", 0o600, []string{"10:21: retry_interval: has no effect without max_retries"}},

@@ -202,7 +202,7 @@ func (l *loader) doubt(s *section) {
 		},
 		{
 			"pull_disposition", "GET_FIRST_MESSAGE with disposition " + string(s.Dispose) + " never gets past the first message",
-			s.Pull == disposition.Pull{} && !s.Ending().Removes(),
+			s.Pull == disposition.Pull{} && !s.Ending().Removes() && s.MaxMessages > 0, // else it takes what is new behind it
 		},
 		{
 			"max_retries", "has no effect without retry_interval",

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -102,10 +103,11 @@ func (t table) markdown() string {
 	return page.String()
 }
 
-// TestWhatTheGuidesComeToLoads: each configuration of docs/configuration.md is one that Load takes, without a doubt.
+// TestWhatTheGuidesComeToLoads: each configuration of docs/migration.md and of
+// docs/configuration.md is one that Load takes, without a doubt.
 func TestWhatTheGuidesComeToLoads(t *testing.T) {
 	t.Parallel()
-	for _, page := range []string{reference} {
+	for _, page := range []string{"../../docs/migration.md", reference} {
 		text, err := os.ReadFile(page)
 		if err != nil {
 			t.Fatal(err)
@@ -125,6 +127,60 @@ func TestWhatTheGuidesComeToLoads(t *testing.T) {
 					t.Errorf("a doubt about it: %v", w)
 				}
 			})
+		}
+	}
+}
+
+// setting is one that a table of a guide names beside what it stands for.
+var setting = regexp.MustCompile("`([a-z0-9_]+): ([^`]+)`")
+
+// TestSettingsOfTheGuidesAreTaken: what docs/migration.md says a setting of another
+// program becomes is a key, with a value that it takes.
+func TestSettingsOfTheGuidesAreTaken(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../docs/migration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	connection, tried := named(t, "connection"), 0
+	for line := range strings.Lines(string(text)) {
+		if !strings.HasPrefix(line, "|") {
+			continue
+		}
+		for _, found := range setting.FindAllStringSubmatch(line, -1) {
+			tried++
+			i := slices.Index(connection.names(), found[1])
+			value, ok := root([]byte(found[2]))
+			if i < 0 || !ok || !connection.rows[i].takes(value) {
+				t.Errorf("%s is no setting", found[0])
+			}
+		}
+	}
+	if tried < 20 {
+		t.Errorf("only %d settings in the tables", tried)
+	}
+}
+
+// TestTheFormIsThereFieldForField: each field has its row, and its key.
+func TestTheFormIsThereFieldForField(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../docs/migration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := []string{
+		"Name", "Description", "Status", "Host", "Port", "User name", "Password", "Match server host name", "Client key label",
+		"SSL authentication protocol", "Accepted cipher suites", "Store type", "Folder", "Connection security", "Disposition",
+		"Pull disposition", "Max retries", "Retry interval",
+	}
+	names := strings.NewReplacer("user name", "username", "host name", "hostname", " ", "_")
+	for _, field := range fields {
+		name := names.Replace(strings.ToLower(field))
+		if row := fmt.Sprintf("| %s | `%s` |", field, name); !strings.Contains(string(text), row) {
+			t.Errorf("there is no row %q", row)
+		}
+		if !slices.Contains(named(t, "connection").names(), name) {
+			t.Errorf("there is no key %q", name)
 		}
 	}
 }
