@@ -103,8 +103,8 @@ func newRoot(c *cli) *cobra.Command {
 		Use:   "poller",
 		Short: "Poll mailboxes over IMAP and POP3 into folders",
 		Long: `poller looks into mailboxes on a schedule, puts the messages that are asked for
-into folders, whole, and then deletes them on the server, keeps them or marks
-them as seen. It never loses a message and never delivers one twice.`,
+into folders, whole, and then deletes them on the server, moves them, keeps them or
+marks them as seen. It never loses a message and never delivers one twice.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Version:       version,
