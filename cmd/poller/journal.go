@@ -18,7 +18,8 @@ func newForget(c *cli) *cobra.Command {
 		Short: "Forget what was saved, so that it is delivered again",
 		Long: `Forget drops the record of the messages that a connection has saved: those
 that are still on the server are delivered again. It asks first.`,
-		Args: cobra.MinimumNArgs(1),
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: c.names,
 		RunE: action(func(cmd *cobra.Command, names []string) error {
 			if !yes {
 				fmt.Fprintf(c.stderr, "Messages of %s that are still on the server will be delivered again. Go on? [y/N] ", strings.Join(names, ", "))
@@ -36,9 +37,10 @@ that are still on the server are delivered again. It asks first.`,
 
 func newRetry(c *cli) *cobra.Command {
 	return &cobra.Command{
-		Use:   "retry NAME...",
-		Short: "Give messages that were set aside another chance",
-		Args:  cobra.MinimumNArgs(1),
+		Use:               "retry NAME...",
+		Short:             "Give messages that were set aside another chance",
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: c.names,
 		RunE: action(func(cmd *cobra.Command, names []string) error {
 			return c.each(cmd.Context(), names, "gave another chance to", admin.Daemon.Retry)
 		}),

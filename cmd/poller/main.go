@@ -114,6 +114,8 @@ marks them as seen. It never loses a message and never delivers one twice.`,
 		path = defaultConfig
 	}
 	root.PersistentFlags().StringVar(&c.path, "config", path, "configuration `file` (or $POLLER_CONFIG)")
+	_ = root.MarkPersistentFlagFilename("config", "yaml", "yml", "json")                    // the flag is there
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp) // no command takes files
 	root.AddCommand(
 		newRun(c), newCheck(c), newTest(c), newPoll(c), newCerts(c), newOAuth(c), newForget(c), newRetry(c),
 		newStatus(c), newJobs(c), newDemo(c), newVersion(c), newMan(c),

@@ -36,7 +36,8 @@ func newOAuthLogin(c *cli) *cobra.Command {
 until the user of the mailbox has opened the address, in whatever browser, and has
 consented there. Google has no such flow for mail: there the browser has to run on
 the machine that poller runs on, or to reach it through a tunnel. Ctrl-C gives up.`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: c.names,
 		RunE: action(func(cmd *cobra.Command, args []string) error {
 			return c.connected(cmd.Context(), func(ctx context.Context, d admin.Daemon) error {
 				ctx = mail.WithTrace(ctx, &mail.Trace{Prompt: c.prompt})

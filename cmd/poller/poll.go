@@ -29,7 +29,8 @@ failed.
 
 With --dry-run it says what would be saved, under which name, and what would be
 done on the server, and does none of it.`,
-		Args: cobra.MinimumNArgs(1),
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: c.names,
 		RunE: action(func(cmd *cobra.Command, names []string) error {
 			return c.connected(cmd.Context(), func(ctx context.Context, d admin.Daemon) error {
 				return c.poll(ctx, d, names, dryRun, asJSON)

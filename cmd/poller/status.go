@@ -108,6 +108,7 @@ something on a server or failed. A poll that found nothing new leaves no record.
 	}
 	cmd.Flags().StringVar(&filter.Connection, "connection", "", "only those of this connection")
 	cmd.Flags().StringVar(&state, "state", "", "only those in this `state`, such as FAILED")
+	_ = cmd.RegisterFlagCompletionFunc("connection", c.names) // the flag is there
 	cmd.Flags().IntVar(&filter.Limit, "limit", 20, "at most this many")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
 	return cmd

@@ -22,7 +22,8 @@ func newTest(c *cli) *cobra.Command {
 taken: it resolves, connects, makes TLS, logs in, opens the mailbox and picks, and
 looks whether the folder can be written to. It fetches nothing and changes nothing.
 Each step that fails says why, and what to do next. The exit code is 1 then.`,
-		Args: cobra.MinimumNArgs(1),
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: c.names,
 		RunE: action(func(cmd *cobra.Command, names []string) error {
 			return c.connected(cmd.Context(), func(ctx context.Context, d admin.Daemon) error {
 				failed := false

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -78,6 +79,25 @@ func TestEveryDocumentIsReached(t *testing.T) {
 			if _, err := os.Stat(filepath.Join(filepath.Dir(path), found[1])); err != nil {
 				t.Errorf("%s: %v", path, err)
 			}
+		}
+	}
+}
+
+// TestCompletion: a shell proposes connections where a command takes some, and
+// never files.
+func TestCompletion(t *testing.T) {
+	t.Parallel()
+	s := rig.New(t, disabled().With(rig.Settings{"name": "orders", "description": "Orders of shops\nand more"}), disabled().With(rig.Settings{"name": "invoices"}))
+	for args, want := range map[string]string{
+		"poll": "orders\tOrders of shops\ninvoices\n", "test orders": "orders\tOrders of shops\ninvoices\n",
+		"oauth login": "orders\tOrders of shops\ninvoices\n", "jobs --connection": "orders\tOrders of shops\ninvoices\n",
+		"check": "", "certs trust": "",
+	} {
+		complete := exec.CommandContext(t.Context(), rig.Binary, append(append([]string{"__complete"}, strings.Fields(args)...), "")...)
+		complete.Env = append(os.Environ(), "POLLER_CONFIG="+s.Config)
+		out, err := complete.Output()
+		if proposed, directive, _ := strings.Cut(string(out), ":"); err != nil || proposed != want || directive != "4\n" { // no files
+			t.Errorf("%s: %q, %v", args, out, err)
 		}
 	}
 }
