@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"bytes"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -71,29 +73,43 @@ func TestAProgramThatKeepsIsReplaced(t *testing.T) {
 		t.Run(string(store), func(t *testing.T) {
 			t.Parallel()
 			u := d.NewUser(t)
-			messages := rig.Numbered(5)
+			messages := rig.Numbered(6)
 			d.Deliver(t, u, messages[:3]...)
 			orders := rig.Connect(t, d, "orders", u, store, mail.SSLTLS).With(rig.Settings{
 				"max_messages": 0, "disposition": "KEEP", "pull_disposition": "GET_FIRST_MESSAGE",
 			})
 			s := rig.New(t, orders.With(rig.Settings{"folder": "delivered"}))
-			if v := s.Poll("orders")[0]; v.Messages != 3 {
+			s.Poll("orders")
+			d.Deliver(t, u, messages[3])
+			s.Run("forget", "--yes", "orders")
+			for name := range rig.Files(t, s.Dir+"/delivered") {
+				if err := os.Remove(filepath.Join(s.Dir, "delivered", name)); err != nil {
+					t.Error(err)
+				}
+			}
+			v := s.Poll("orders")[0]
+			if v.Messages != 4 {
 				t.Errorf("what is there: %+v", v)
+			}
+			for i, path := range v.Files {
+				if saved, err := os.ReadFile(path); err != nil || !bytes.Equal(saved, messages[i]) {
+					t.Errorf("file %d is not message %d: %q, %v", i+1, i+1, saved, err)
+				}
 			}
 
 			s.Configure(orders)
 			if v := s.Poll("orders")[0]; v.Outcome != "unchanged" {
 				t.Errorf("in another folder: %+v", v)
 			}
-			d.Deliver(t, u, messages[3])
+			d.Deliver(t, u, messages[4])
 			s.Poll("orders")
 			s.Configure(orders.With(rig.Settings{"disposition": "DELETE"}))
-			d.Deliver(t, u, messages[4])
+			d.Deliver(t, u, messages[5])
 			if v := s.Poll("orders")[0]; v.Messages != 1 {
 				t.Errorf("one is new: %+v", v)
 			}
-			wantFiles(t, filepath.Join(s.Dir, "delivered"), messages, 1, 2, 3)
-			wantFiles(t, filepath.Join(s.Dir, "orders"), messages, 4, 5)
+			wantFiles(t, filepath.Join(s.Dir, "delivered"), messages, 1, 2, 3, 4)
+			wantFiles(t, filepath.Join(s.Dir, "orders"), messages, 5, 6)
 			if left := d.Messages(t, u); len(left) != 0 {
 				t.Errorf("%d messages are left", len(left))
 			}
