@@ -23,6 +23,12 @@ const schemaFile = "../../configs/poller.schema.json"
 // of keys say.
 func TestTheSchemaIsThatOfTheTables(t *testing.T) {
 	t.Parallel()
+	golden(t, schemaFile, encoded(t).String())
+}
+
+// encoded is the schema as it stands in the file.
+func encoded(t *testing.T) *bytes.Buffer {
+	t.Helper()
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
@@ -30,7 +36,7 @@ func TestTheSchemaIsThatOfTheTables(t *testing.T) {
 	if err := encoder.Encode(assembled(t)); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, schemaFile, text.String())
+	return &text
 }
 
 // assembled is the schema as a whole.
@@ -85,15 +91,10 @@ func (t table) mapping() object {
 	return s
 }
 
-// compiled is the schema as it stands in the file, or a part of it.
+// compiled is the schema, or a part of it.
 func compiled(t *testing.T, part string) *jsonschema.Schema {
 	t.Helper()
-	f, err := os.Open(schemaFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	text, err := jsonschema.UnmarshalJSON(f)
+	text, err := jsonschema.UnmarshalJSON(encoded(t))
 	if err != nil {
 		t.Fatal(err)
 	}
