@@ -167,7 +167,11 @@ func examine(ctx context.Context, db *sql.DB, path string) (version int, err err
 		{"PRAGMA user_version", &version},
 		{"SELECT count(*) FROM sqlite_master", &objects},
 	} {
-		if err := db.QueryRowContext(ctx, q.query).Scan(q.into); err != nil {
+		err := db.QueryRowContext(ctx, q.query).Scan(q.into)
+		if c := code(err); c == sqlite3.SQLITE_CORRUPT || c == sqlite3.SQLITE_NOTADB {
+			return 0, fmt.Errorf("%w: read %s: %w", errDamaged, path, err)
+		}
+		if err != nil {
 			return 0, fmt.Errorf("read %s: %w", path, err)
 		}
 	}
