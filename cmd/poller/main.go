@@ -117,7 +117,7 @@ marks them as seen. It never loses a message and never delivers one twice.`,
 	_ = root.MarkPersistentFlagFilename("config", "yaml", "yml", "json")                    // the flag is there
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp) // no command takes files
 	root.AddCommand(
-		newRun(c), newCheck(c), newTest(c), newPoll(c), newCerts(c), newOAuth(c), newForget(c), newRetry(c),
+		newInit(c), newRun(c), newCheck(c), newTest(c), newPoll(c), newCerts(c), newOAuth(c), newForget(c), newRetry(c),
 		newStatus(c), newJobs(c), newDemo(c), newVersion(c), newMan(c),
 	)
 	return root

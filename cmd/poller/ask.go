@@ -1,0 +1,114 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/term"
+)
+
+// asker asks a person at a terminal.
+type asker struct {
+	terminal *os.File
+	lines    *bufio.Reader
+	out      io.Writer
+}
+
+func newAsker(terminal *os.File, out io.Writer) *asker {
+	return &asker{terminal: terminal, lines: bufio.NewReader(terminal), out: out}
+}
+
+var errGivenUp = errors.New("given up; nothing was written")
+
+// ask asks until the answer is a good one. An empty answer is the fallback.
+func (a *asker) ask(ctx context.Context, question, fallback string, judge func(string) error) (string, error) {
+	if fallback != "" {
+		question += " [" + fallback + "]"
+	}
+	for {
+		fmt.Fprintf(a.out, "%s: ", question)
+		answer, err := a.read(ctx, func() (string, error) { return a.lines.ReadString('\n') })
+		if err != nil {
+			return "", err
+		}
+		if answer = strings.TrimSpace(answer); answer == "" {
+			answer = fallback
+		}
+		if err := judge(answer); err != nil {
+			fmt.Fprintf(a.out, "  %v\n", err)
+			continue
+		}
+		return answer, nil
+	}
+}
+
+// agree asks for a yes or a no.
+func (a *asker) agree(ctx context.Context, question string, yes bool) (bool, error) {
+	choice := " (y/n)"
+	fallback := "n"
+	if yes {
+		fallback = "y"
+	}
+	answer, err := a.ask(ctx, question+choice, fallback, func(s string) error {
+		switch strings.ToLower(s) {
+		case "y", "yes", "n", "no":
+			return nil
+		}
+		return errors.New("y or n")
+	})
+	return strings.HasPrefix(strings.ToLower(answer), "y"), err
+}
+
+// secret asks for what must not be seen: the terminal does not echo it.
+func (a *asker) secret(ctx context.Context, question string, judge func(string) error) (string, error) {
+	fd := int(a.terminal.Fd())
+	before, err := term.GetState(fd)
+	if err != nil {
+		return "", fmt.Errorf("read terminal: %w", err)
+	}
+	for {
+		fmt.Fprintf(a.out, "%s (not shown): ", question)
+		answer, err := a.read(ctx, func() (string, error) {
+			b, err := term.ReadPassword(fd)
+			return string(b), err
+		})
+		fmt.Fprintln(a.out)
+		if err != nil {
+			return "", errors.Join(err, term.Restore(fd, before)) // Ctrl-C must not leave it without echo
+		}
+		if err := judge(answer); err != nil {
+			fmt.Fprintf(a.out, "  %v\n", err)
+			continue
+		}
+		return answer, nil
+	}
+}
+
+// read reads an answer, or gives up with the context. A terminal cannot be
+// interrupted: what still reads from it then ends with the program, which does
+// nothing else any more.
+func (a *asker) read(ctx context.Context, line func() (string, error)) (string, error) {
+	type answer struct {
+		text string
+		err  error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		text, err := line()
+		answers <- answer{text, err}
+	}()
+	select {
+	case got := <-answers:
+		if errors.Is(got.err, io.EOF) {
+			return "", errGivenUp
+		}
+		return got.text, got.err
+	case <-ctx.Done():
+		return "", errGivenUp
+	}
+}

@@ -1,0 +1,361 @@
+package e2e
+
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/creack/pty"
+
+	"mailpoller/internal/mail"
+	"mailpoller/internal/mailtest"
+	"mailpoller/test/rig"
+)
+
+// initSite is a site that has no configuration yet, and a mailbox with a message.
+func initSite(t *testing.T) (s *rig.Site, d *mailtest.Dovecot, user string) {
+	t.Helper()
+	d = mailtest.StartDovecot(t)
+	user = d.NewUser(t)
+	d.Deliver(t, user, rig.Numbered(1)...)
+	return bareSite(t), d, user
+}
+
+func bareSite(t *testing.T) *rig.Site {
+	t.Helper()
+	s := rig.New(t)
+	s.Config = filepath.Join(s.Dir, "etc", "poller.yaml")
+	return s
+}
+
+// initFlags are those that say all of a mailbox on a Dovecot.
+func initFlags(t *testing.T, s *rig.Site, d *mailtest.Dovecot, user, password string, store mail.StoreType, security mail.Security) []string {
+	t.Helper()
+	file := filepath.Join(s.Dir, "password")
+	if err := os.WriteFile(file, []byte(password+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return []string{
+		"init", "--name", "invoices", "--host", mailtest.Host, "--port", strconv.Itoa(d.Port(store, security)),
+		"--username", user, "--password-file", file, "--store-type", string(store), "--connection-security", string(security),
+		"--folder", filepath.Join(s.Dir, "in", "invoices"), "--make-folder",
+		"--ca-file", d.CA.PEMFile(t), "--state-dir", filepath.Join(s.Dir, "state"), "--non-interactive",
+	}
+}
+
+// works holds that a configuration is accepted without a warning, passes the
+// connection test, and fetches the message.
+func works(t *testing.T, s *rig.Site) {
+	t.Helper()
+	if out, errs, code := s.Run("check"); code != 0 || strings.Contains(errs, "warning") {
+		t.Errorf("check: %d: %s%s", code, out, errs)
+	}
+	if out, errs, code := s.Run("test", "invoices"); code != 0 {
+		t.Errorf("test: %d: %s%s", code, out, errs)
+	}
+	if v := s.Poll("invoices")[0]; v.Outcome != "saved" || v.Messages != 1 {
+		t.Errorf("poll: %+v", v)
+	}
+}
+
+// filesBelow are the files below a directory, by their path in it.
+func filesBelow(t *testing.T, dir string) map[string]fs.FileInfo {
+	t.Helper()
+	found := make(map[string]fs.FileInfo)
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		info, err := e.Info()
+		found[strings.TrimPrefix(path, dir+"/")] = info
+		return err
+	})
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// TestAFirstConfigurationByFlags: what init writes works, over either protocol.
+func TestAFirstConfigurationByFlags(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		store    mail.StoreType
+		security mail.Security
+	}{{mail.IMAP, mail.SSLTLS}, {mail.IMAP, mail.StartTLS}, {mail.POP3, mail.SSLTLS}} {
+		t.Run(string(c.store)+"-"+string(c.security), func(t *testing.T) {
+			t.Parallel()
+			s, d, user := initSite(t)
+			out, errs, code := s.Run(initFlags(t, s, d, user, d.Password, c.store, c.security)...)
+			if code != 0 || errs != "" || !strings.Contains(out, "wrote "+s.Config) || !strings.Contains(out, "poller poll invoices --config "+s.Config) {
+				t.Fatalf("%d: %s%s", code, out, errs)
+			}
+			files := filesBelow(t, filepath.Dir(s.Config))
+			if len(files) != 1 || files["poller.yaml"].Mode() != 0o640 {
+				t.Errorf("files: %v", files)
+			}
+			if info, err := os.Stat(filepath.Join(s.Dir, "in", "invoices")); err != nil || info.Mode() != fs.ModeDir|fs.ModeSetgid|0o770 {
+				t.Errorf("the folder: %v, %v", info, err)
+			}
+			if _, err := os.Stat(filepath.Join(s.Dir, "state")); !os.IsNotExist(err) {
+				t.Errorf("init touched the state directory of the daemon: %v", err)
+			}
+			works(t, s)
+		})
+	}
+}
+
+// TestAConfigurationIsNotOverwritten: unless that is wanted, and then a copy is
+// kept; one that does not work replaces nothing at all.
+func TestAConfigurationIsNotOverwritten(t *testing.T) {
+	t.Parallel()
+	s, d, user := initSite(t)
+	const before = "connections: []\n"
+	if err := os.MkdirAll(filepath.Dir(s.Config), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(s.Config, []byte(before), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	same := func() {
+		t.Helper()
+		text, err := os.ReadFile(s.Config)
+		if files := filesBelow(t, filepath.Dir(s.Config)); err != nil || string(text) != before || len(files) != 1 {
+			t.Errorf("%v: %q, in %v", err, text, files)
+		}
+	}
+	right := initFlags(t, s, d, user, d.Password, mail.IMAP, mail.SSLTLS)
+	if out, errs, code := s.Run(right...); code != 1 || !strings.Contains(errs, "--force") {
+		t.Errorf("%d: %s%s", code, out, errs)
+	}
+	same()
+	wrong := initFlags(t, s, d, user, "canary-wrong", mail.IMAP, mail.SSLTLS)
+	if out, errs, code := s.Run(append(wrong, "--force")...); code != 1 || !strings.Contains(out, "✗ authenticate") || !strings.Contains(errs, "nothing was written") {
+		t.Errorf("%d: %s%s", code, out, errs)
+	}
+	same()
+	right = initFlags(t, s, d, user, d.Password, mail.IMAP, mail.SSLTLS)
+	out, errs, code := s.Run(append(right, "--force")...)
+	kept := regexp.MustCompile(`was kept as (\S+)`).FindStringSubmatch(out)
+	if code != 0 || kept == nil {
+		t.Fatalf("%d: %s%s", code, out, errs)
+	}
+	if text, err := os.ReadFile(kept[1]); err != nil || string(text) != before {
+		t.Errorf("the copy: %v: %q", err, text)
+	}
+	works(t, s)
+}
+
+// TestAConfigurationThatFailsItsTest is written only on request, and the exit
+// code tells.
+func TestAConfigurationThatFailsItsTest(t *testing.T) {
+	t.Parallel()
+	s, d, user := initSite(t)
+	flags := initFlags(t, s, d, user, "canary-wrong", mail.IMAP, mail.SSLTLS)
+	if out, errs, code := s.Run(flags...); code != 1 || !strings.Contains(out, "✗ authenticate") {
+		t.Errorf("%d: %s%s", code, out, errs)
+	}
+	if files := filesBelow(t, filepath.Dir(s.Config)); len(files) != 0 {
+		t.Errorf("was written: %v", files)
+	}
+	if out, errs, code := s.Run(append(flags, "--keep")...); code != 1 || !strings.Contains(out, "wrote "+s.Config) {
+		t.Errorf("%d: %s%s", code, out, errs)
+	}
+	if out, errs, code := s.Run("check"); code != 0 {
+		t.Errorf("check: %d: %s%s", code, out, errs)
+	}
+}
+
+// TestWithoutATerminalNothingIsAsked: what the flags do not say is named, and a
+// flag that is wrong is told as a fault of the file would be.
+func TestWithoutATerminalNothingIsAsked(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		flags []string
+		says  string
+	}{
+		{nil, "missing --username, --name, --host, --folder"},
+		{[]string{"--username", "a@example.com"}, "missing --host, --folder"},
+		{[]string{"--username", "a@yahoo.com"}, "missing --folder"},
+		{[]string{"--username", "a@yahoo.com", "--folder", "/srv/x"}, "missing --password-file"},
+		{[]string{"--username", "a@outlook.com", "--folder", "/srv/x"}, "missing --client-id"},
+		{[]string{"--username", "a@yahoo.com", "--port", "imap"}, "1 to 65535"},
+		{[]string{"--username", "a@example.com", "--host", "h", "--folder", "/srv/x", "--client-id", "x"}, "--client-id is for"},
+	} {
+		s := bareSite(t)
+		if out, errs, code := s.Run(append([]string{"init"}, c.flags...)...); code != 2 || !strings.Contains(errs, c.says) {
+			t.Errorf("%q: %d: %s%s", c.flags, code, out, errs)
+		}
+		if files := filesBelow(t, filepath.Dir(s.Config)); len(files) != 0 {
+			t.Errorf("%q: was written: %v", c.flags, files)
+		}
+	}
+}
+
+// TestAFirstConfigurationForATokenProvider: there is nothing to test before the
+// user has consented, and init says how.
+func TestAFirstConfigurationForATokenProvider(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ user, host, block string }{
+		{"a@gmail.com", "imap.gmail.com", "provider: google\n"},
+		{"a@outlook.com", "outlook.office365.com", "tenant: consumers\n"},
+		{"a@contoso.onmicrosoft.com", "outlook.office365.com", "provider: microsoft\n"},
+	} {
+		t.Run(c.user, func(t *testing.T) {
+			t.Parallel()
+			s := bareSite(t)
+			out, errs, code := s.Run("init", "--username", c.user, "--client-id", "66666666-7777", "--folder", s.Mkdir("in"), "--state-dir", s.Dir+"/state")
+			if code != 0 || !strings.Contains(out, "poller oauth login a --config "+s.Config) {
+				t.Fatalf("%d: %s%s", code, out, errs)
+			}
+			text, err := os.ReadFile(s.Config)
+			if err != nil || !strings.Contains(string(text), c.host) || !strings.Contains(string(text), c.block) {
+				t.Errorf("%v:\n%s", err, text)
+			}
+			if out, errs, code := s.Run("check", "--show"); code != 0 || strings.Contains(errs, "warning") {
+				t.Errorf("check: %d: %s%s", code, out, errs)
+			}
+		})
+	}
+}
+
+// terminal is a program on a terminal of its own.
+type terminal struct {
+	t    *testing.T
+	cmd  *exec.Cmd
+	tty  *os.File
+	said *rig.Log
+	done chan struct{}
+	mark int
+}
+
+// onTerminal starts the program on a terminal.
+func onTerminal(t *testing.T, args ...string) *terminal {
+	t.Helper()
+	x := &terminal{t: t, cmd: exec.Command(rig.Binary, args...), said: &rig.Log{}, done: make(chan struct{})}
+	var err error
+	if x.tty, err = pty.Start(x.cmd); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(x.done)
+		buffer := make([]byte, 4096)
+		for {
+			n, err := x.tty.Read(buffer)
+			_, _ = x.said.Write(buffer[:n])
+			if err != nil { // EIO: nobody has the other end any more
+				_ = x.cmd.Wait() // how it ended is in ProcessState
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		_ = x.cmd.Process.Kill() // it may be gone already
+		<-x.done
+		x.tty.Close()
+	})
+	return x
+}
+
+// answer waits for a question, and types.
+func (x *terminal) answer(question, keys string) {
+	x.t.Helper()
+	for late := time.After(rig.Patience); ; {
+		text, changed := x.said.From(x.mark)
+		if at := strings.Index(text, question); at >= 0 && strings.HasSuffix(text, ": ") {
+			x.mark += len(text)
+			if _, err := x.tty.WriteString(keys); err != nil {
+				x.t.Fatal(err)
+			}
+			return
+		}
+		select {
+		case <-changed:
+		case <-x.done:
+			x.t.Fatalf("it ended without asking %q:\n%s", question, text)
+		case <-late:
+			x.t.Fatalf("it did not ask %q:\n%s", question, text)
+		}
+	}
+}
+
+// end waits for the program, and is all that it said.
+func (x *terminal) end() (text string, code int) {
+	x.t.Helper()
+	select {
+	case <-x.done:
+	case <-time.After(rig.Patience):
+		x.t.Fatal("it did not end")
+	}
+	text, _ = x.said.From(0)
+	return text, x.cmd.ProcessState.ExitCode()
+}
+
+// TestAFirstConfigurationByAsking: a person at a terminal answers, is asked
+// again after an answer that is none, and types a password that nobody sees.
+func TestAFirstConfigurationByAsking(t *testing.T) {
+	t.Parallel()
+	s, d, user := initSite(t)
+	folder := filepath.Join(s.Dir, "in")
+	x := onTerminal(t, "init", "--config", s.Config, "--ca-file", d.CA.PEMFile(t), "--state-dir", filepath.Join(s.Dir, "state"))
+	x.answer("User name", user+"\n")
+	x.answer("Name of the connection", "two words\n")
+	x.answer("Name of the connection", "invoices\n")
+	x.answer("IMAP or POP3 [IMAP]", "\n")
+	x.answer("Mail server", mailtest.Host+"\n")
+	x.answer("SSL_TLS", "starttls\n")
+	x.answer("Port [143]", strconv.Itoa(d.Port(mail.IMAP, mail.StartTLS))+"\n")
+	x.answer("Folder", folder+"\n")
+	x.answer("Saved messages", "seen\n")
+	x.answer("Password", d.Password+"\n")
+	x.answer("does not exist. Make it?", "y\n")
+	text, code := x.end()
+	if code != 0 || !strings.Contains(text, "✓") || strings.Contains(text, d.Password) {
+		t.Fatalf("%d: %s", code, text)
+	}
+	files := filesBelow(t, filepath.Dir(s.Config))
+	secret := files["secrets/invoices"]
+	if len(files) != 2 || secret == nil || secret.Mode()&0o027 != 0 {
+		t.Errorf("files: %v", files)
+	}
+	config, err := os.ReadFile(s.Config)
+	if err != nil || bytes.Contains(config, []byte(d.Password)) || !bytes.Contains(config, []byte("disposition: SEEN")) {
+		t.Errorf("%v:\n%s", err, config)
+	}
+	works(t, s)
+}
+
+// TestAPersonGivesUp: with Ctrl-C at the password nothing was written, and with
+// a no after a test that failed.
+func TestAPersonGivesUp(t *testing.T) {
+	t.Parallel()
+	s, d, user := initSite(t)
+	args := initFlags(t, s, d, user, "canary-wrong", mail.IMAP, mail.SSLTLS)
+	args = append(args[:len(args)-1], "--config", s.Config, "--disposition", "KEEP") // without --non-interactive
+	x := onTerminal(t, args...)
+	x.answer("Write the file all the same?", "n\n")
+	if text, code := x.end(); code != 1 || !strings.Contains(text, "nothing was written") {
+		t.Errorf("%d: %s", code, text)
+	}
+	for i, arg := range args {
+		if arg == "--password-file" {
+			args = append(args[:i], args[i+2:]...)
+			break
+		}
+	}
+	x = onTerminal(t, args...)
+	x.answer("Password", "half a pass\x03")
+	if text, code := x.end(); code != 1 || !strings.Contains(text, "given up") || strings.Contains(text, "half") {
+		t.Errorf("%d: %s", code, text)
+	}
+	if files := filesBelow(t, filepath.Dir(s.Config)); len(files) != 0 {
+		t.Errorf("was written: %v", files)
+	}
+}
