@@ -94,11 +94,25 @@ func TestNamesAreSafe(t *testing.T) {
 		"...":                             "",
 		"":                                "",
 		strings.Repeat("ä", 300) + ".pdf": strings.Repeat("ä", 98) + ".pdf",
-		strings.Repeat("x", 300):          strings.Repeat("x", 200),
+		"con" + strings.Repeat(" ", 300) + "x.txt": "_con.txt",
+		"a\u3164\u1160b\U000E0100.pdf":             "ab.pdf",
+		strings.Repeat("x", 300):                   strings.Repeat("x", 200),
 	} {
 		if got := filename.Safe(text, 200); got != want {
 			t.Errorf("%q: %q, not %q", text, got, want)
 		}
+	}
+}
+
+func TestNamesThatCollideElsewhere(t *testing.T) {
+	t.Parallel()
+	for _, pair := range [][2]string{{"a.pdf", "A.PDF"}, {"ä", "a\u0308"}, {"Ä", "a\u0308"}, {"\u212a.txt", "k.txt"}, {"Σς", "σσ"}, {"ſ", "s"}} {
+		if filename.Fold(pair[0]) != filename.Fold(pair[1]) {
+			t.Errorf("%q and %q are told apart", pair[0], pair[1])
+		}
+	}
+	if filename.Fold("a.pdf") == filename.Fold("ä.pdf") {
+		t.Error("two names are taken for one")
 	}
 }
 

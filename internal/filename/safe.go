@@ -19,9 +19,7 @@ func Safe(text string, most int) string {
 	text = norm.NFC.String(strings.Map(safeRune, strings.ToValidUTF8(text, "_")))
 	text = strings.TrimLeft(text, " .-~")
 	name := strings.TrimRight(text, " .")
-	if reserved(name) {
-		name = "_" + name
-	}
+	name = unreserved(name)
 	if len(name) <= most {
 		return name
 	}
@@ -31,7 +29,13 @@ func Safe(text string, most int) string {
 	for len(stem) > 0 && !utf8.ValidString(stem) { // cut within a rune
 		stem = stem[:len(stem)-1]
 	}
-	return strings.TrimRight(stem, " .") + extension
+	return unreserved(strings.TrimRight(stem, " .") + extension) // what was cut may have told it from a device
+}
+
+// Fold is equal for two names that some file system takes for one: they differ
+// in case alone, or in the way that Unicode spells them.
+func Fold(name string) string {
+	return norm.NFC.String(strings.ToLower(strings.ToUpper(norm.NFD.String(name))))
 }
 
 // safeRune is what stands for a rune in a name; a negative one for nothing.
@@ -41,14 +45,24 @@ func safeRune(r rune) rune {
 		return '_'
 	case unicode.In(r, unicode.Zs), r == '\t', r == '\r', r == '\n':
 		return ' '
-	case unicode.In(r, unicode.C, unicode.Zl, unicode.Zp), r >= 0xfe00 && r <= 0xfe0f:
+	case unicode.In(r, unicode.C, unicode.Zl, unicode.Zp, unicode.Variation_Selector), slices.Contains(blank, r):
 		return -1 // control and format characters, bidirectional overrides among them; variations
 	}
 	return r
 }
 
+// blank are runes that count as letters and marks and show nothing.
+var blank = []rune{0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFFA0}
+
 // devices are names that Windows keeps for itself, whatever extension follows.
 var devices = []string{"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"}
+
+func unreserved(name string) string {
+	if reserved(name) {
+		return "_" + name
+	}
+	return name
+}
 
 func reserved(name string) bool {
 	base, _, _ := strings.Cut(name, ".")

@@ -1,6 +1,7 @@
 package folder
 
 import (
+	"context"
 	"encoding/hex"
 	"errors"
 	"hash/fnv"
@@ -123,15 +124,23 @@ func takeApart(c *mail.Connection, entry *mail.Entry, known *facts.Message) erro
 		return failure(c.Folder, err)
 	}
 	defer dir.Close() //nolint:errcheck // nothing is written through it
-	found, err := attachments.Extract(io.NewSectionReader(entry.File, 0, entry.Octets), dir, c.FileMode, original)
+	// What is decoded is less than what was received, so it needs no bound of its
+	// own, and the message is at hand, so it needs no end but its own.
+	found, err := attachments.Extract(context.Background(), io.NewSectionReader(entry.File, 0, entry.Octets), dir,
+		attachments.Options{Mode: c.FileMode, Taken: []string{original}, Sync: true})
 	if err != nil {
 		return failure(c.Folder, err)
 	}
-	if len(found.Files) == 0 && len(found.Doubts) == 0 && c.WithoutAttachments == mail.SetAside {
+	if len(found.Files) == 0 && found.Complete && c.WithoutAttachments == mail.SetAside {
 		return mail.ErrNoAttachments
 	}
-	known.Files, known.Incomplete = found.Files, found.Doubts
-	if c.KeepOriginal || len(found.Files) == 0 || len(found.Doubts) > 0 {
+	for _, f := range found.Files {
+		known.Files = append(known.Files, facts.File{
+			Name: f.Name, Original: f.Original, ContentType: f.ContentType, Size: f.Size, SHA256: hex.EncodeToString(f.SHA256[:]),
+		})
+	}
+	known.Incomplete = found.Warnings
+	if c.KeepOriginal || len(found.Files) == 0 || !found.Complete {
 		known.Files = append(known.Files, facts.File{
 			Name: original, ContentType: "message/rfc822", Size: entry.Octets, SHA256: hex.EncodeToString(entry.Digest[:]),
 		})

@@ -1,189 +1,248 @@
 // Package attachments takes a message apart (RFC 2045 to 2049, 2183, 2231).
 //
-// Mail in the wild is broken in every way. What can be decoded is, and what
-// could not be is said, so that the message itself can be kept beside it. No
-// library decodes as much of a message with an end, a boundary or a header
-// missing and holds as little of it in memory: docs/decisions/0018.
+// Mail in the wild is broken in every way. What can be decoded is, and what is
+// odd is said, so that the message itself can be kept beside it. The splitter is
+// our own; docs/decisions/0018 says why.
 package attachments
 
 import (
+	"bufio"
+	"cmp"
+	"context"
 	"crypto/sha256"
-	"encoding/base64"
-	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
+	"strconv"
 	"strings"
 
 	"mailpoller/internal/filename"
-	"mailpoller/internal/folder/facts"
 )
 
-// Bounds, so that a hostile message costs no more than any other.
-const (
-	MaxParts   = 1000 // that are decoded
-	maxDepth   = 20   // of multiparts within each other
-	maxDoubts  = 20   // that are told
-	maxName    = 200  // octets
-	maxOctets  = 64 << 10
-	defaultExt = ".bin"
-)
+// Options are bounds, so that a hostile message costs no more than any other.
+// What exceeds one is not decoded, which is a warning.
+type Options struct {
+	Mode      fs.FileMode // of the files
+	MaxParts  int         // in all; 0 is 1000
+	MaxDepth  int         // of multiparts within each other; 0 is 20
+	MaxOctets int64       // of all files together; 0 is no bound
+	Taken     []string    // names that no file is given
+	Sync      bool        // whether each file is durable before it is closed
+}
 
 // Result is what became of a message.
 type Result struct {
-	Files  []facts.File // in the order of the message
-	Doubts []string     // why the files may not be all that is in the message; none when they are
+	Files    []File   // in the order of the message
+	Warnings []string // what is odd about it; the first of them, if there are many
+	// Complete says that the files are all that the message holds, octet for
+	// octet: there is no warning. The message itself is to be kept if not.
+	Complete bool
 }
 
-// Extract decodes the attachments of the message in r into a directory that
-// nobody else knows of. Names in taken are not given to any. Each file is
-// durable when it returns; the directory is for the caller to sync. An error is
-// one of r or of the file system: a message that is broken is none.
+// File is one that was written.
+type File struct {
+	Name        string // in the directory
+	Original    string // as the mail has it, decoded; empty where it has none
+	ContentType string // in lower case, without parameters
+	Disposition string // "attachment" or "inline"
+	Path        string // the number of the part, as IMAP counts (RFC 9051, section 6.4.5.1)
+	Size        int64
+	SHA256      [sha256.Size]byte
+}
+
+const (
+	maxWarnings = 20
+	maxName     = 200             // octets
+	numberRoom  = len("-1000000") // of them, to tell names apart
+)
+
+// Extract decodes the attachments of the message in r into dir, which is empty
+// and known to nobody else; nothing is written outside of it. An attachment is a
+// part that has a file name, that says it is one, or that is neither a text to
+// read nor a multipart. A message within the message is one, as a whole.
 //
-// An attachment is a part that has a file name, that says it is one, or that is
-// neither text to read nor a multipart. A message within the message is one, as
-// a whole. The octets are those of the sender: a text keeps its charset and its
-// ends of lines.
-func Extract(r io.Reader, dir *os.Root, mode fs.FileMode, taken ...string) (*Result, error) {
-	x := &extractor{scanner: newScanner(r), dir: dir, mode: mode, names: make(map[string]bool)}
-	for _, name := range taken {
-		x.names[folded(name)] = true
+// The files are closed, and synced if the caller wants it; the directory is for
+// the caller to sync. An error is one of r, of the file system or of ctx, and
+// what lies in dir is then of no use; a broken message is no error.
+func Extract(ctx context.Context, r io.Reader, dir *os.Root, o Options) (Result, error) {
+	x := &extractor{lines: newLines(ctx, r), dir: dir, Options: o, taken: make(map[string]int)}
+	x.MaxParts, x.MaxDepth, x.MaxOctets = cmp.Or(o.MaxParts, 1000), cmp.Or(o.MaxDepth, 20), cmp.Or(o.MaxOctets, math.MaxInt64)
+	for _, name := range o.Taken {
+		x.taken[filename.Fold(name)] = 1
 	}
-	if err := x.part("", 0); err != nil {
-		return nil, err
+	x.result.Complete = true
+	if _, err := x.part("", 0, "text/plain", false); err != nil {
+		return Result{}, fmt.Errorf("extract attachments: %w", err)
 	}
-	return &x.result, nil
+	return x.result, nil
 }
 
 type extractor struct {
-	*scanner
+	*lines
+	Options
 	dir    *os.Root
-	mode   fs.FileMode
-	names  map[string]bool // given, folded
+	taken  map[string]int // names, folded, and the last number behind each
 	parts  int
+	octets int64
 	result Result
 }
 
-func (x *extractor) doubt(format string, args ...any) {
-	if len(x.result.Doubts) < maxDoubts {
-		x.result.Doubts = append(x.result.Doubts, fmt.Sprintf(format, args...))
+func (x *extractor) warn(path, text string) {
+	x.result.Complete = false
+	if len(x.result.Warnings) < maxWarnings {
+		x.result.Warnings = append(x.result.Warnings, where(path)+": "+text)
 	}
 }
-
-// part takes the part apart that begins here, up to the boundary behind it.
-// path is its number, as IMAP counts them (RFC 9051, section 6.4.5).
-func (x *extractor) part(path string, depth int) error {
-	h, err := x.header()
-	if err != nil {
-		return err
-	}
-	if x.ended && path != "" {
-		x.doubt("%s has no end of its header", where(path))
-	}
-	switch boundary := strings.TrimRight(h.contentType.params["boundary"], " "); {
-	case strings.HasPrefix(h.contentType.value, "multipart/") && boundary != "" && depth < maxDepth:
-		return x.multipart(path, depth, boundary)
-	case strings.HasPrefix(h.contentType.value, "multipart/"):
-		x.doubt("%s cannot be taken apart: it has no boundary, or lies too deep", where(path))
-		return x.skip()
-	case !h.attachment():
-		return x.skip()
-	}
-	if x.parts++; x.parts > MaxParts {
-		if x.parts == MaxParts+1 {
-			x.doubt("there are more than %d attachments", MaxParts)
-		}
-		return x.skip()
-	}
-	return x.save(path, h)
-}
-
-// multipart takes the parts between its boundaries.
-func (x *extractor) multipart(path string, depth int, boundary string) error {
-	level := x.push(boundary)
-	defer x.pop()
-	err := x.skip() // what stands before the first part
-	for n := 1; err == nil && x.met.level == level && !x.met.last; n++ {
-		err = x.part(strings.TrimPrefix(fmt.Sprintf("%s.%d", path, n), "."), depth+1)
-	}
-	if err != nil {
-		return err
-	}
-	if x.met.level != level {
-		x.doubt("%s ends before its last boundary", where(path))
-		return nil
-	}
-	x.pop()
-	x.begin()
-	err = x.skip() // what stands behind the last
-	x.push(boundary)
-	return err
-}
-
-// save decodes a part into a file.
-func (x *extractor) save(path string, h *header) (err error) {
-	name := x.name(path, h)
-	file, err := x.dir.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if closed := file.Close(); err == nil {
-			err = closed
-		}
-	}()
-	sum := sha256.New()
-	body := h.decoded(x.scanner)
-	n, err := io.Copy(io.MultiWriter(file, sum), body)
-	var corrupt base64.CorruptInputError
-	switch {
-	case errors.As(err, &corrupt), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, errDamaged):
-		x.doubt("%s is not encoded as it says (%q)", where(path), h.encoding)
-		err = x.skip()
-	case err == nil && x.odd:
-		x.doubt("%s is not encoded as it says (%q)", where(path), h.encoding)
-	}
-	if err != nil {
-		return err
-	}
-	x.result.Files = append(x.result.Files, facts.File{
-		Name: name, Original: h.name(), ContentType: h.contentType.value, Size: n, SHA256: hex.EncodeToString(sum.Sum(nil)),
-	})
-	if err := file.Chmod(x.mode); err != nil {
-		return err
-	}
-	return file.Sync()
-}
-
-// name is the name of a part's file: its own, made safe, and told from those
-// of the others.
-func (x *extractor) name(path string, h *header) string {
-	name := filename.Safe(h.name(), maxName)
-	if name == "" {
-		name = "part-" + path + h.extension()
-		if path == "" {
-			name = "part-1" + h.extension()
-		}
-	} else if h.contentType.value == "message/rfc822" && filename.Extension(name) == "" {
-		name += ".eml"
-	}
-	extension := filename.Extension(name)
-	stem := strings.TrimSuffix(name, extension)
-	for n := 2; x.names[folded(name)]; n++ {
-		name = fmt.Sprintf("%s-%d%s", stem, n, extension)
-	}
-	x.names[folded(name)] = true
-	return name
-}
-
-// folded is equal for two names that some file system takes for one.
-func folded(name string) string { return strings.ToLower(strings.ToUpper(name)) }
 
 func where(path string) string {
 	if path == "" {
 		return "the message"
 	}
 	return "part " + path
+}
+
+// part takes the part apart that begins here, and says what it ends at.
+// otherwise is its type where it does not say its own; inline, how it is to be
+// shown where it does not say that.
+func (x *extractor) part(path string, depth int, otherwise string, inline bool) (*stop, error) {
+	if x.parts++; x.parts > x.MaxParts {
+		if x.parts == x.MaxParts+1 {
+			x.warn("", fmt.Sprintf("it has more than %d parts", x.MaxParts))
+		}
+		return x.skip()
+	}
+	h, at, err := x.header()
+	if err != nil {
+		return nil, err
+	}
+	for _, fault := range h.faults {
+		x.warn(path, fault)
+	}
+	if at != nil {
+		x.warn(path, "its header has no end")
+		x.again = at
+	}
+	h.settle(otherwise)
+	if subtype, ok := strings.CutPrefix(h.contentType.value, "multipart/"); ok {
+		return x.multipart(path, depth, subtype, strings.TrimRight(h.contentType.raw("boundary"), " \t"))
+	}
+	name := h.name()
+	if !h.attachment(name) {
+		return x.skip()
+	}
+	return x.save(path, h, name, inline)
+}
+
+// multipart takes the parts between its boundaries.
+func (x *extractor) multipart(path string, depth int, subtype, boundary string) (*stop, error) {
+	switch {
+	case boundary == "":
+		x.warn(path, "it does not say what its boundary is")
+		return x.skip()
+	case depth >= x.MaxDepth:
+		x.warn(path, "it lies too deep")
+		return x.skip()
+	}
+	otherwise := "text/plain"
+	if subtype == "digest" { // RFC 2046, section 5.1.5
+		otherwise = message
+	}
+	level := len(x.open)
+	x.open = append(x.open, boundary)
+	defer func() { x.open = x.open[:level] }()
+
+	n, closed := 0, false
+	at, err := x.skip() // what stands before the first part
+	for err == nil && at.level == level {
+		if at.last { // and what stands behind the last
+			closed = true
+			at, err = x.skip()
+			continue
+		}
+		if closed {
+			x.warn(path, "it goes on behind its last boundary")
+			closed = false
+		}
+		n++
+		at, err = x.part(strings.TrimPrefix(path+"."+strconv.Itoa(n), "."), depth+1, otherwise, subtype == "related")
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case n == 0:
+		x.warn(path, "its boundary never comes")
+	case !closed:
+		x.warn(path, "it ends before its last boundary")
+	}
+	return at, nil
+}
+
+// save decodes the part into a file.
+func (x *extractor) save(path string, h *header, original string, inline bool) (at *stop, err error) {
+	path = cmp.Or(path, "1")
+	name := x.name(path, h, original)
+	file, err := x.dir.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	sum := sha256.New()
+	buffered := bufio.NewWriter(io.MultiWriter(file, sum))
+	out := &output{w: buffered, left: x.MaxOctets - x.octets}
+	body := newDecoder(h.encoding, out)
+	if at, err = x.body(body.Write); err != nil {
+		return nil, err
+	}
+	fault := body.Close()
+	if out.over {
+		x.warn(path, "it is too large")
+		return at, x.dir.Remove(name)
+	}
+	if fault != "" {
+		x.warn(path, fault)
+	}
+	if err := cmp.Or(out.err, buffered.Flush(), file.Chmod(x.Mode)); err != nil {
+		return nil, err
+	}
+	if x.Sync {
+		if err := file.Sync(); err != nil {
+			return nil, err
+		}
+	}
+	if err := file.Close(); err != nil {
+		return nil, err
+	}
+	x.octets += out.n
+	f := File{Name: name, Original: original, ContentType: h.contentType.value, Disposition: "attachment", Path: path, Size: out.n}
+	if said := h.disposition.value; said == "inline" || said == "" && inline {
+		f.Disposition = "inline"
+	}
+	sum.Sum(f.SHA256[:0])
+	x.result.Files = append(x.result.Files, f)
+	return at, nil
+}
+
+// name is the name of a part's file: the one that the mail gives it, made safe,
+// and told from those of the others.
+func (x *extractor) name(path string, h *header, original string) string {
+	name := filename.Safe(original, maxName-numberRoom)
+	extension := filename.Extension(name)
+	switch {
+	case name == "":
+		extension = h.extension()
+		name = "part-" + path + extension
+	case h.contentType.value == message && !strings.EqualFold(extension, ".eml"):
+		extension = ".eml"
+		name = filename.Safe(name+extension, maxName-numberRoom)
+	}
+	stem := strings.TrimSuffix(name, extension)
+	first := filename.Fold(name)
+	for folded := first; x.taken[folded] > 0; folded = filename.Fold(name) {
+		x.taken[first]++
+		name = stem + "-" + strconv.Itoa(x.taken[first]) + extension
+	}
+	x.taken[filename.Fold(name)] = 1
+	return name
 }
