@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
-	"hash/fnv"
 	"io"
 	"io/fs"
 	"os"
@@ -25,7 +24,7 @@ const original = "message.eml"
 
 // describe does what takes a look into a message that is written: it takes it
 // apart, names it after what it says, and describes it.
-func (s *Store) describe(c *mail.Connection, box mail.Box, m *mail.Message, entry *mail.Entry) error {
+func describe(c *mail.Connection, box mail.Box, m *mail.Message, entry *mail.Entry) error {
 	known, err := facts.Of(c, box, m, entry, io.NewSectionReader(entry.File, 0, entry.Octets), time.Now())
 	if err != nil {
 		return failure(c.Folder, err)
@@ -36,9 +35,7 @@ func (s *Store) describe(c *mail.Connection, box mail.Box, m *mail.Message, entr
 		}
 	}
 	if name := templateName(c, m, known); name != "" {
-		if err := s.give(entry, name); err != nil {
-			return failure(c.Folder, err)
-		}
+		entry.Name, entry.Shared = name, true
 	}
 	if c.Metadata {
 		if err := writeMetadata(c, entry, known.JSON()); err != nil {
@@ -49,57 +46,6 @@ func (s *Store) describe(c *mail.Connection, box mail.Box, m *mail.Message, entr
 		entry.Facts = known.JSON()
 	}
 	return nil
-}
-
-// inOrder is how many messages of one name are numbered one after the other.
-const inOrder = 100
-
-// give gives an entry a name that others may want as well: the first that is
-// free now. What takes it before the entry is published moves the entry on to
-// the next one; what is recorded of the name before is then no longer true.
-func (s *Store) give(e *mail.Entry, name string) error {
-	e.Shared = true
-	for n := 1; ; n++ {
-		if n == inOrder+1 { // who has many of one name would wait longer for each
-			sum := fnv.New32a()
-			_, _ = sum.Write([]byte(e.Temp))
-			n += int(sum.Sum32())
-		}
-		e.Name = numbered(name, n)
-		path := filepath.Join(e.Dir, e.Name)
-		taken, err := exists(path)
-		if err == nil && !taken {
-			taken, err = exists(path + metadataSuffix)
-		}
-		if err != nil {
-			return err
-		}
-		s.mu.Lock()
-		_, promised := s.given[path]
-		if !taken && !promised {
-			s.given[path] = e.Temp
-		}
-		s.mu.Unlock()
-		if !taken && !promised {
-			return nil
-		}
-	}
-}
-
-// release forgets which names were given to entries.
-func (s *Store) release(entries ...mail.Entry) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.given) == 0 {
-		return
-	}
-	for path, temp := range s.given {
-		for _, e := range entries {
-			if e.Temp == temp {
-				delete(s.given, path)
-			}
-		}
-	}
 }
 
 // templateName is the name that the connection's template makes; empty where

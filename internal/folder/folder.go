@@ -24,7 +24,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -32,22 +31,17 @@ import (
 	"mailpoller/internal/mail"
 )
 
-// Store writes into the folders of any number of connections. It may be used by
-// many goroutines.
+// Store writes into the folders of any number of connections. It holds no
+// state and may be used by many goroutines.
 type Store struct {
 	prefix string // of the names of our temporary files
-
-	mu    sync.Mutex
-	given map[string]string // paths that several messages could have, by the temporary file that will get each
 }
 
 const suffix = ".part"
 
 // New makes a Store. instance tells this installation's temporary files from
 // those of another one that writes into the same folder.
-func New(instance string) *Store {
-	return &Store{prefix: ".poller-" + instance + "-", given: make(map[string]string)}
-}
+func New(instance string) *Store { return &Store{prefix: ".poller-" + instance + "-"} }
 
 // Write writes a message under a temporary name in the folder of c. The entry
 // holds all that Publish needs; its File is open until Sync or Discard, so that
@@ -103,7 +97,7 @@ func (s *Store) write(c *mail.Connection, box mail.Box, m *mail.Message, entry *
 	entry.Octets = w.n
 	w.hash.Sum(entry.Digest[:0])
 	if c.Described() || c.Format == mail.Attachments {
-		return s.describe(c, box, m, entry)
+		return describe(c, box, m, entry)
 	}
 	return nil
 }
@@ -157,8 +151,6 @@ func (s *Store) Publish(ctx context.Context, entries []mail.Entry) (published, v
 			n++
 		}
 		p, v, err := publishIn(ctx, folder, entries[:n])
-		s.release(p...)
-		s.release(v...)
 		published, vanished = append(published, p...), append(vanished, v...)
 		if err != nil {
 			return published, vanished, err
@@ -331,7 +323,6 @@ func holds(path string, e mail.Entry) (bool, error) {
 
 // Discard removes the temporary file of an entry that will not be published.
 func (s *Store) Discard(e mail.Entry) error {
-	s.release(e)
 	if e.File != nil {
 		_ = e.File.Close() // whatever becomes of what was written
 	}
