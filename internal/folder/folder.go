@@ -222,6 +222,15 @@ func publish(e mail.Entry) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if described {
+		// Of a message that was delivered a consumer may have taken both: its
+		// description was there before it, and is not shown again.
+		if there, err := exists(filepath.Join(e.Dir, e.Temp)); err != nil {
+			return "", err
+		} else if !there {
+			return e.Name, cmp.Or(os.Remove(metadataTemp(e)), errTaken)
+		}
+	}
 	for n := 1; ; n++ {
 		name := numbered(e.Name, n)
 		if described {

@@ -1,0 +1,248 @@
+package folder
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"mailpoller/internal/filename"
+	"mailpoller/internal/mail"
+)
+
+// described is a connection with all that a folder can do beside a message. Its
+// template gives all messages of a sender one name.
+func described(t *testing.T, dir string, format mail.Format) *mail.Connection {
+	t.Helper()
+	c := connection(dir)
+	c.Name, c.Store, c.Format, c.Metadata, c.DirMode, c.Notify = "a", mail.IMAP, format, true, 0o750, &mail.Notify{}
+	if format != mail.Maildir {
+		var err error
+		if c.Filename, err = filename.Parse(`{{.From | default "nobody"}}`); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return c
+}
+
+// letter is a message with an attachment that holds its number.
+func letter(uid uint32) mail.Message {
+	return message(uid, fmt.Sprintf("From: ann@example.com\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"+
+		"--b\r\nContent-Disposition: attachment; filename=n.txt\r\n\r\n%d\r\n--b--\r\n", uid))
+}
+
+// entries writes messages, up to where the journal has them.
+func entries(t *testing.T, s *Store, c *mail.Connection, messages ...mail.Message) []mail.Entry {
+	t.Helper()
+	var written []mail.Entry
+	for _, m := range messages {
+		e, err := s.Write(c, box, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		written = append(written, e)
+	}
+	if err := s.Sync(c.Folder, written); err != nil {
+		t.Fatal(err)
+	}
+	return written
+}
+
+// tree is what is in a folder, hidden or not: files, and what else there is by
+// its kind. Empty directories do not count.
+func tree(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	found := make(map[string]string)
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(dir, path)
+		if found[name] = e.Type().String(); err == nil && e.Type().IsRegular() {
+			var data []byte
+			data, err = os.ReadFile(path)
+			found[name] = string(data)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// outcome is where each format puts the messages of described.
+var outcome = map[mail.Format]func(n int) (message, description string){
+	mail.EML: func(n int) (string, string) {
+		return numbered("ann@example.com.eml", n), numbered("ann@example.com.eml", n) + ".json"
+	},
+	mail.Maildir: func(n int) (string, string) { return fmt.Sprintf("new/a-17-%d", n), fmt.Sprintf("a-17-%d.json", n) },
+	mail.Attachments: func(n int) (string, string) {
+		return numbered("ann@example.com", n) + "/n.txt", numbered("ann@example.com", n) + ".json"
+	},
+}
+
+// eachFormat runs a test for each format.
+func eachFormat(t *testing.T, test func(t *testing.T, format mail.Format)) {
+	t.Helper()
+	for _, format := range slices.Sorted(maps.Keys(outcome)) {
+		t.Run(string(format), func(t *testing.T) {
+			t.Parallel()
+			test(t, format)
+		})
+	}
+}
+
+func TestEachMessageHasItsDescriptionBesideIt(t *testing.T) {
+	t.Parallel()
+	eachFormat(t, func(t *testing.T, format mail.Format) {
+		dir, s := t.TempDir(), New("i")
+		written := entries(t, s, described(t, dir, format), letter(1), letter(2), letter(3))
+		published, _, err := s.Publish(t.Context(), written)
+		if err != nil || len(published) != 3 {
+			t.Fatal(published, err)
+		}
+		found := tree(t, dir)
+		for n := 1; n <= 3; n++ {
+			message, description := outcome[format](n)
+			if !strings.Contains(found[message], fmt.Sprint(n)) || !strings.Contains(found[description], fmt.Sprintf(`"uid": %d,`, n)) {
+				t.Errorf("message %d: %q, %q", n, found[message], found[description])
+			}
+		}
+		if len(found) != 6 {
+			t.Errorf("there is more: %q", slices.Sorted(maps.Keys(found)))
+		}
+	})
+}
+
+// TestAPublicationThatWasCutOff is stopped at each point of it, with and
+// without a consumer that has taken all it saw, and is done again: there is no
+// message, and no description, that was not there before.
+func TestAPublicationThatWasCutOff(t *testing.T) {
+	t.Parallel()
+	eachFormat(t, func(t *testing.T, format mail.Format) {
+		for _, point := range []string{"before the description", "before the message", "before the end", "after it"} {
+			for _, taken := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s, taken %v", point, taken), func(t *testing.T) {
+					t.Parallel()
+					dir, s := t.TempDir(), New("i")
+					e := entries(t, s, described(t, dir, format), letter(1))[0]
+					message, description := outcome[format](1)
+					cutOff(t, s, e, point, filepath.Join(dir, description))
+					want := map[string]bool{message: true, description: true}
+					if seen := tree(t, dir); taken && seen[message] != "" { // what has no message yet, nobody takes
+						for name := range want {
+							if err := os.Remove(filepath.Join(dir, name)); err != nil {
+								t.Fatal(err)
+							}
+						}
+						if format == mail.Attachments {
+							if err := os.Remove(filepath.Join(dir, filepath.Dir(message))); err != nil {
+								t.Fatal(err)
+							}
+						}
+						clear(want)
+					}
+					published, vanished, err := s.Publish(t.Context(), []mail.Entry{e})
+					if err != nil || len(published) != 1 || len(vanished) != 0 {
+						t.Fatal(published, vanished, err)
+					}
+					found := tree(t, dir)
+					for name := range want {
+						if found[name] == "" {
+							t.Errorf("%s is missing", name)
+						}
+						delete(found, name)
+					}
+					if len(found) > 0 {
+						t.Errorf("there is more: %q", slices.Sorted(maps.Keys(found)))
+					}
+				})
+			}
+		}
+	})
+}
+
+// cutOff publishes an entry as far as that.
+func cutOff(t *testing.T, s *Store, e mail.Entry, point, description string) {
+	t.Helper()
+	waiting, aside := metadataTemp(e), filepath.Join(t.TempDir(), "aside")
+	var err error
+	switch point {
+	case "before the message":
+		err = os.Link(waiting, description)
+	case "before the end":
+		if err = os.Link(waiting, aside); err == nil {
+			_, _, err = s.Publish(t.Context(), []mail.Entry{e})
+			err = errors.Join(err, os.Link(aside, waiting))
+		}
+	case "after it":
+		_, _, err = s.Publish(t.Context(), []mail.Entry{e})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestWhatIsInTheWay under the names that a message needs is neither followed
+// nor replaced, whatever it is: the message and its description get others.
+func TestWhatIsInTheWay(t *testing.T) {
+	t.Parallel()
+	obstacles := map[string]func(path, outside string) error{
+		"a file":            func(path, _ string) error { return os.WriteFile(path, []byte("theirs"), 0o600) },
+		"a directory":       func(path, _ string) error { return os.Mkdir(path, 0o700) },
+		"a link to a file":  func(path, outside string) error { return os.Symlink(filepath.Join(outside, "file"), path) },
+		"a link to nothing": func(path, outside string) error { return os.Symlink(filepath.Join(outside, "nothing"), path) },
+		"a link to a folder": func(path, outside string) error {
+			return os.Symlink(outside, path)
+		},
+		"a pipe": func(path, _ string) error { return unix.Mkfifo(path, 0o600) },
+	}
+	eachFormat(t, func(t *testing.T, format mail.Format) {
+		for what, obstacle := range obstacles {
+			for _, where := range []string{"message", "description"} {
+				t.Run(what+" for the "+where, func(t *testing.T) {
+					t.Parallel()
+					dir, outside, s := t.TempDir(), t.TempDir(), New("i")
+					if err := os.WriteFile(filepath.Join(outside, "file"), []byte("theirs"), 0o600); err != nil {
+						t.Fatal(err)
+					}
+					e := entries(t, s, described(t, dir, format), letter(1))[0]
+					message, description := outcome[format](1)
+					name := strings.TrimSuffix(message, "/n.txt")
+					if where == "description" {
+						name = description
+					}
+					if err := obstacle(filepath.Join(dir, name), outside); err != nil {
+						t.Fatal(err)
+					}
+					before, beyond := tree(t, dir), tree(t, outside)
+					published, _, err := s.Publish(t.Context(), []mail.Entry{e})
+					if err != nil || len(published) != 1 || published[0].Name != numbered(e.Name, 2) {
+						t.Fatal(published, err)
+					}
+					after := tree(t, dir)
+					if after[name] != before[name] || !maps.Equal(beyond, tree(t, outside)) {
+						t.Errorf("%s was %q and is %q; outside: %q", name, before[name], after[name], tree(t, outside))
+					}
+					base := strings.TrimPrefix(published[0].Name, "new/")
+					if !strings.Contains(after[base+".json"], `"uid": 1,`) {
+						t.Errorf("no description: %q", slices.Sorted(maps.Keys(after)))
+					}
+					for left := range after {
+						if strings.Contains(left, ".part") {
+							t.Errorf("%s is left", left)
+						}
+					}
+				})
+			}
+		}
+	})
+}
