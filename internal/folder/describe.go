@@ -110,6 +110,12 @@ func metadataTemp(e mail.Entry) string {
 	return filepath.Join(e.Dir, strings.TrimSuffix(e.Temp, suffix)+metadataSuffix+suffix)
 }
 
+// metadataPath is where the description of an entry of that name is visible.
+func metadataPath(e mail.Entry, name string) string {
+	base, _, _ := strings.Cut(filepath.Base(name), maildirInfo)
+	return filepath.Join(e.Dir, base+metadataSuffix)
+}
+
 // writeMetadata writes the description of a message, durably.
 func writeMetadata(c *mail.Connection, entry *mail.Entry, text []byte) (err error) {
 	file, err := os.OpenFile(metadataTemp(*entry), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
@@ -131,9 +137,7 @@ func writeMetadata(c *mail.Connection, entry *mail.Entry, text []byte) (err erro
 // told from another description when it is tried again. free says whether the
 // name that it needs is its own.
 func showMetadata(e mail.Entry, name string) (free bool, err error) {
-	temp := metadataTemp(e)
-	base, _, _ := strings.Cut(filepath.Base(name), maildirInfo)
-	path := filepath.Join(e.Dir, base+metadataSuffix)
+	temp, path := metadataTemp(e), metadataPath(e, name)
 	switch err := os.Link(temp, path); {
 	case err == nil:
 		if filepath.Dir(name) != "." { // the rename is synced with another directory
@@ -151,8 +155,7 @@ func showMetadata(e mail.Entry, name string) (free bool, err error) {
 
 // hideMetadata takes back what showMetadata did: something else got the name.
 func hideMetadata(e mail.Entry, name string) error {
-	base, _, _ := strings.Cut(filepath.Base(name), maildirInfo)
-	path := filepath.Join(e.Dir, base+metadataSuffix)
+	path := metadataPath(e, name)
 	if same, err := sameFile(metadataTemp(e), path); !same || err != nil {
 		return err
 	}

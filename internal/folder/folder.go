@@ -143,14 +143,17 @@ func (w *writer) Write(p []byte) (int, error) {
 // those whose temporary file went together with the folder it was in: they
 // were not delivered, and have to be fetched again. After an error the
 // entries that are in neither list are still to be published.
-func (s *Store) Publish(ctx context.Context, entries []mail.Entry) (published, vanished []mail.Entry, err error) {
+//
+// Where something else has the name of an entry, renamed is told which one it
+// will get instead, before it does; unless nil.
+func (s *Store) Publish(ctx context.Context, entries []mail.Entry, renamed func(mail.Entry) error) (published, vanished []mail.Entry, err error) {
 	for len(entries) > 0 {
 		folder := entries[0].Dir
 		n := 1
 		for n < len(entries) && entries[n].Dir == folder {
 			n++
 		}
-		p, v, err := publishIn(ctx, folder, entries[:n])
+		p, v, err := publishIn(ctx, folder, entries[:n], renamed)
 		published, vanished = append(published, p...), append(vanished, v...)
 		if err != nil {
 			return published, vanished, err
@@ -160,7 +163,7 @@ func (s *Store) Publish(ctx context.Context, entries []mail.Entry) (published, v
 	return published, vanished, nil
 }
 
-func publishIn(ctx context.Context, folder string, entries []mail.Entry) (published, vanished []mail.Entry, err error) {
+func publishIn(ctx context.Context, folder string, entries []mail.Entry, told func(mail.Entry) error) (published, vanished []mail.Entry, err error) {
 	if folder == "" { // delivered before, under another UID
 		return entries, nil, nil
 	}
@@ -176,11 +179,13 @@ func publishIn(ctx context.Context, folder string, entries []mail.Entry) (publis
 		}
 		proves, err := open.prepare(e)
 		if err == nil {
-			e.Name, err = publish(e)
+			e.Name, err = publish(e, told)
 		}
 		switch {
 		case err == nil:
 			renamed = append(renamed, e)
+		case errors.As(err, new(*mail.Error)): // of the one who was told
+			return published, vanished, err
 		case !errors.Is(err, errTaken):
 			return published, vanished, failure(folder, err)
 		case proves:
@@ -217,7 +222,7 @@ var errTaken = errors.New("temporary file is gone")
 // publish renames one entry to its name, or to the next one that is free when
 // something else has it, and says which it got. Its description is visible
 // before. It is errTaken when the temporary file is gone.
-func publish(e mail.Entry) (string, error) {
+func publish(e mail.Entry, told func(mail.Entry) error) (string, error) {
 	described, err := exists(metadataTemp(e))
 	if err != nil {
 		return "", err
@@ -233,6 +238,13 @@ func publish(e mail.Entry) (string, error) {
 	}
 	for n := 1; ; n++ {
 		name := numbered(e.Name, n)
+		if n > 1 && told != nil {
+			other := e
+			other.Name = name
+			if err := told(other); err != nil {
+				return "", err
+			}
+		}
 		if described {
 			if free, err := showMetadata(e, name); err != nil {
 				return "", err
@@ -268,6 +280,13 @@ func place(e mail.Entry, name string) error {
 		return fmt.Errorf("%w: %w", errMissing, err)
 	case !errors.Is(err, fs.ErrExist):
 		return err
+	}
+	// A file system without a journal may have both names of it after a power
+	// cut.
+	if both, failed := sameFile(temp, path); failed != nil {
+		return failed
+	} else if both {
+		return os.Remove(temp)
 	}
 	if same, failed := holds(path, e); failed != nil {
 		return failed

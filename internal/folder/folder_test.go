@@ -84,7 +84,7 @@ func TestAMessageIsHiddenUntilItIsPublished(t *testing.T) {
 	if entry.Octets != int64(len(text)) || entry.Digest != sha256.Sum256([]byte(text)) {
 		t.Errorf("entry %+v", entry)
 	}
-	published, vanished, err := s.Publish(t.Context(), []mail.Entry{entry})
+	published, vanished, err := s.Publish(t.Context(), []mail.Entry{entry}, nil)
 	if err != nil || len(published) != 1 || len(vanished) != 0 {
 		t.Fatal(published, vanished, err)
 	}
@@ -106,7 +106,7 @@ func TestPublishingAgainChangesNothing(t *testing.T) {
 		dir, s := t.TempDir(), New("i")
 		entry := write(t, s, dir, message(5, "x"))
 		for range 2 {
-			published, vanished, err := s.Publish(t.Context(), []mail.Entry{entry})
+			published, vanished, err := s.Publish(t.Context(), []mail.Entry{entry}, nil)
 			if err != nil || len(published) != 1 || len(vanished) != 0 {
 				t.Fatal(published, vanished, err)
 			}
@@ -134,13 +134,13 @@ func TestAFileThatIsThereIsNeverReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := write(t, s, dir, message(5, "mine!"))
-	published, _, err := s.Publish(t.Context(), []mail.Entry{first})
+	published, _, err := s.Publish(t.Context(), []mail.Entry{first}, nil)
 	if err != nil || published[0].Name != "a%2Fb-17-5.2.eml" {
 		t.Fatal(published, err)
 	}
 	// The same message once more is the same file.
 	second := write(t, s, dir, message(5, "mine!"))
-	published, _, err = s.Publish(t.Context(), []mail.Entry{second})
+	published, _, err = s.Publish(t.Context(), []mail.Entry{second}, nil)
 	if err != nil || published[0].Name != "a%2Fb-17-5.2.eml" {
 		t.Fatal(published, err)
 	}
@@ -161,7 +161,7 @@ func TestAFolderThatWasReplacedProvesNothing(t *testing.T) {
 	if err := os.Rename(dir, filepath.Join(parent, "unmounted")); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := s.Publish(t.Context(), []mail.Entry{entry}); mail.AsError(err, "", "").Kind != mail.KindStorage {
+	if _, _, err := s.Publish(t.Context(), []mail.Entry{entry}, nil); mail.AsError(err, "", "").Kind != mail.KindStorage {
 		t.Errorf("without a folder: %v", err)
 	}
 	if err := os.Mkdir(dir, 0o750); err != nil {
@@ -169,7 +169,7 @@ func TestAFolderThatWasReplacedProvesNothing(t *testing.T) {
 	}
 	// A folder that was removed, and made anew, may get the same inode.
 	for range 3 {
-		published, vanished, err := s.Publish(t.Context(), []mail.Entry{entry})
+		published, vanished, err := s.Publish(t.Context(), []mail.Entry{entry}, nil)
 		if err != nil || len(published) != 0 || len(vanished) != 1 {
 			t.Errorf("in another folder: published %v, vanished %v, %v", published, vanished, err)
 		}

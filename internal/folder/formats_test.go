@@ -105,7 +105,7 @@ func TestEachMessageHasItsDescriptionBesideIt(t *testing.T) {
 	eachFormat(t, func(t *testing.T, format mail.Format) {
 		dir, s := t.TempDir(), New("i")
 		written := entries(t, s, described(t, dir, format), letter(1), letter(2), letter(3))
-		published, _, err := s.Publish(t.Context(), written)
+		published, _, err := s.Publish(t.Context(), written, nil)
 		if err != nil || len(published) != 3 {
 			t.Fatal(published, err)
 		}
@@ -150,7 +150,7 @@ func TestAPublicationThatWasCutOff(t *testing.T) {
 						}
 						clear(want)
 					}
-					published, vanished, err := s.Publish(t.Context(), []mail.Entry{e})
+					published, vanished, err := s.Publish(t.Context(), []mail.Entry{e}, nil)
 					if err != nil || len(published) != 1 || len(vanished) != 0 {
 						t.Fatal(published, vanished, err)
 					}
@@ -170,6 +170,96 @@ func TestAPublicationThatWasCutOff(t *testing.T) {
 	})
 }
 
+// TestNamesAreSettledBeforehand: each entry has its own, and keeps it.
+func TestNamesAreSettledBeforehand(t *testing.T) {
+	t.Parallel()
+	for _, format := range []mail.Format{mail.EML, mail.Attachments} {
+		t.Run(string(format), func(t *testing.T) {
+			t.Parallel()
+			dir, s := t.TempDir(), New("i")
+			c := described(t, dir, format)
+			stem, extension := "ann@example.com", map[mail.Format]string{mail.EML: ".eml"}[format]
+			for n := 1; n <= 100; n++ {
+				if n == 50 {
+					continue
+				}
+				name := numbered(stem+extension, n)
+				if n%2 == 0 { // another message may have the name of the description alone
+					name += ".json"
+				}
+				if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			written := entries(t, s, c, letter(1), letter(2), letter(3))
+			if err := s.Settle(written); err != nil {
+				t.Fatal(err)
+			}
+			names := make(map[string]bool)
+			for _, e := range written {
+				names[e.Name] = true
+			}
+			if len(names) != 3 || names[stem+extension] {
+				t.Errorf("names %v", names)
+			}
+			published, _, err := s.Publish(t.Context(), written, func(e mail.Entry) error {
+				t.Errorf("renamed to %s", e.Name)
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, e := range published {
+				if e.Name != written[i].Name || !strings.Contains(tree(t, dir)[e.Name+".json"], fmt.Sprintf(`"uid": %d,`, i+1)) {
+					t.Errorf("message %d is %s, not %s", i+1, e.Name, written[i].Name)
+				}
+			}
+		})
+	}
+}
+
+// TestWhoeverAsksHearsOfANameBeforeItIsTaken: the message is still hidden then,
+// and stays so when it cannot be recorded.
+func TestWhoeverAsksHearsOfANameBeforeItIsTaken(t *testing.T) {
+	t.Parallel()
+	eachFormat(t, func(t *testing.T, format mail.Format) {
+		dir, s := t.TempDir(), New("i")
+		e := entries(t, s, described(t, dir, format), letter(1))[0]
+		if err := os.WriteFile(filepath.Join(dir, e.Name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		failed := mail.Errorf(mail.OpRecord, mail.KindState, "the journal is full")
+		if _, _, err := s.Publish(t.Context(), []mail.Entry{e}, func(mail.Entry) error { return failed }); !errors.Is(err, failed) {
+			t.Errorf("%v", err)
+		}
+		var told []string
+		published, _, err := s.Publish(t.Context(), []mail.Entry{e}, func(other mail.Entry) error {
+			if there, err := exists(filepath.Join(dir, other.Name)); there || err != nil || other.Temp != e.Temp {
+				t.Errorf("%+v is there: %v %v", other, there, err)
+			}
+			told = append(told, other.Name)
+			return nil
+		})
+		if err != nil || len(published) != 1 || !slices.Equal(told, []string{published[0].Name}) {
+			t.Errorf("%v, told of %q, %v", published, told, err)
+		}
+	})
+}
+
+// TestBothNamesOfOneFile are what a power cut may leave of a rename.
+func TestBothNamesOfOneFile(t *testing.T) {
+	t.Parallel()
+	dir, s := t.TempDir(), New("i")
+	e := entries(t, s, described(t, dir, mail.EML), letter(1))[0]
+	if err := os.Link(filepath.Join(dir, e.Temp), filepath.Join(dir, e.Name)); err != nil {
+		t.Fatal(err)
+	}
+	published, _, err := s.Publish(t.Context(), []mail.Entry{e}, nil)
+	if found := tree(t, dir); err != nil || len(published) != 1 || len(found) != 2 || found[e.Name] == "" {
+		t.Errorf("%v, %v, %q", published, err, slices.Sorted(maps.Keys(found)))
+	}
+}
+
 // cutOff publishes an entry as far as that.
 func cutOff(t *testing.T, s *Store, e mail.Entry, point, description string) {
 	t.Helper()
@@ -180,11 +270,11 @@ func cutOff(t *testing.T, s *Store, e mail.Entry, point, description string) {
 		err = os.Link(waiting, description)
 	case "before the end":
 		if err = os.Link(waiting, aside); err == nil {
-			_, _, err = s.Publish(t.Context(), []mail.Entry{e})
+			_, _, err = s.Publish(t.Context(), []mail.Entry{e}, nil)
 			err = errors.Join(err, os.Link(aside, waiting))
 		}
 	case "after it":
-		_, _, err = s.Publish(t.Context(), []mail.Entry{e})
+		_, _, err = s.Publish(t.Context(), []mail.Entry{e}, nil)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -224,7 +314,7 @@ func TestWhatIsInTheWay(t *testing.T) {
 						t.Fatal(err)
 					}
 					before, beyond := tree(t, dir), tree(t, outside)
-					published, _, err := s.Publish(t.Context(), []mail.Entry{e})
+					published, _, err := s.Publish(t.Context(), []mail.Entry{e}, nil)
 					if err != nil || len(published) != 1 || published[0].Name != numbered(e.Name, 2) {
 						t.Fatal(published, err)
 					}

@@ -147,11 +147,14 @@ type Ledger struct {
 type Notice struct {
 	ID    int64
 	Dir   string // absolute path of the target folder
-	Temp  string // path in Dir: while it is there, the message is not visible yet
+	Temp  string // of the entry
 	Name  string // path in Dir
 	Facts []byte // JSON
 	Saved time.Time
 	Tries int // that failed
+	// Pending says that the journal does not know whether the message is
+	// visible yet.
+	Pending bool
 }
 
 // ErrNoAttachments says that a message has none, where only such are wanted.

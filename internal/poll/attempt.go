@@ -26,6 +26,7 @@ type job struct {
 	faults   map[string]mail.Fault // by ID: this job's failures, and what it found too large
 	standing int                   // messages that would be taken, were saved before, and stay
 	sequence int                   // messages that were put into the folder
+	visible  map[string]bool       // by Temp: what this job has published, where there is a command
 	dry      bool                  // change nothing anywhere, and say what would be saved
 }
 

@@ -3,7 +3,6 @@ package poll
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -39,8 +38,8 @@ func (j *job) notify(ctx, hard context.Context) {
 			if err != nil || ctx.Err() != nil {
 				break
 			}
-			if _, missing := os.Lstat(filepath.Join(n.Dir, n.Temp)); missing == nil {
-				hidden++ // it was saved, and is not visible yet
+			if n.Pending && !j.visible[n.Temp] {
+				hidden++ // as far as is known: no job has come as far as to publish it
 				continue
 			}
 			err = j.notice(hard, n)
@@ -77,6 +76,19 @@ func (j *job) notice(ctx context.Context, n mail.Notice) error {
 		return failed
 	}
 	return fmt.Errorf("%w; it is tried again with the next poll", err)
+}
+
+// show notes that messages are visible, for which a command may have to be run.
+func (j *job) show(published []mail.Entry) {
+	if j.c.Notify == nil {
+		return
+	}
+	if j.visible == nil {
+		j.visible = make(map[string]bool)
+	}
+	for _, e := range published {
+		j.visible[e.Temp] = true
+	}
 }
 
 // warn adds a warning to the result.

@@ -61,7 +61,12 @@ func (f OpenFunc) Open(ctx context.Context, c *mail.Connection) (Session, error)
 type Folder interface {
 	Write(c *mail.Connection, box mail.Box, m mail.Message) (mail.Entry, error)
 	Sync(folder string, entries []mail.Entry) error
-	Publish(ctx context.Context, entries []mail.Entry) (published, vanished []mail.Entry, err error)
+	// Settle gives entries whose names others may have the names that they
+	// will get, unless something takes one meanwhile.
+	Settle(entries []mail.Entry) error
+	// Publish tells renamed, unless it is nil, of an entry that gets another
+	// name than it has, before it does.
+	Publish(ctx context.Context, entries []mail.Entry, renamed func(mail.Entry) error) (published, vanished []mail.Entry, err error)
 	Discard(e mail.Entry) error
 	// Ready reports why no message could be written into the folder. It
 	// writes nothing.
@@ -92,9 +97,8 @@ type Journal interface {
 	SetFaults(ctx context.Context, connection string, box mail.Box, faults []mail.Fault) error
 	// Keep drops what is recorded of messages that the server does not hold.
 	Keep(ctx context.Context, connection string, box mail.Box, held mail.Set) error
-	// Renamed records the names under which entries were published, for their
-	// notices.
-	Renamed(ctx context.Context, connection string, entries []mail.Entry) error
+	// Renamed records that an entry will get another name, for its notice.
+	Renamed(ctx context.Context, connection string, e mail.Entry) error
 	// Notices are the commands that have still to be run, at most so many, in
 	// the order of the messages.
 	Notices(ctx context.Context, connection string, most int) ([]mail.Notice, error)

@@ -16,7 +16,7 @@ import (
 // session, on the folder and the journal alone.
 type recording struct {
 	entries   []mail.Entry
-	synced    bool         // durable under their temporary names
+	synced    bool         // durable under their temporary names, and their names are settled
 	saved     bool         // journaled
 	published []mail.Entry // the part that is visible
 	vanished  []mail.Entry // the part whose folder was replaced
@@ -46,15 +46,17 @@ func (p *pass) record(ctx context.Context, batch []mail.Ref, entries []mail.Entr
 		if r.err = p.Folder.Sync(p.c.Folder, entries); r.err != nil {
 			return
 		}
-		r.synced = true
 		place := func(e mail.Entry) int { return slices.IndexFunc(batch, e.Same) }
 		slices.SortFunc(entries, func(a, b mail.Entry) int { return cmp.Compare(place(a), place(b)) })
+		if r.err = p.Folder.Settle(entries); r.err != nil {
+			return
+		}
+		r.synced = true
 		if r.err = p.Journal.Save(ctx, p.c.Name, p.box, entries); r.err != nil {
 			return
 		}
 		r.saved = true
-		r.published, r.vanished, r.err = p.Folder.Publish(ctx, entries)
-		r.err = cmp.Or(r.err, p.named(ctx, entries, r.published))
+		r.published, r.vanished, r.err = p.Folder.Publish(ctx, entries, p.renamed(ctx))
 	}()
 	return r
 }
@@ -78,6 +80,7 @@ func (p *pass) finish(ctx context.Context, r *recording) ([]mail.Ref, error) {
 		p.ledger.Saved.Add(e.Ref)
 		delete(p.faults, e.ID())
 	}
+	p.show(r.published)
 	saved := make([]mail.Ref, 0, len(r.published))
 	for _, e := range r.published {
 		saved = append(saved, e.Ref)
@@ -103,23 +106,14 @@ func (p *pass) recorded(hard context.Context, r *recording) error {
 	return p.dispose(hard, saved)
 }
 
-// named records under which names messages were published, where a command is
-// to be told and it is another one than was recorded.
-func (p *pass) named(ctx context.Context, recorded, published []mail.Entry) error {
+// renamed records the name that a message will get instead of the recorded
+// one, before it gets it: once it has, only the journal knows which of several
+// files it is. It is nil where nobody asks.
+func (p *pass) renamed(ctx context.Context) func(mail.Entry) error {
 	if p.c.Notify == nil {
 		return nil
 	}
-	was := make(map[string]string, len(recorded))
-	for _, e := range recorded {
-		was[e.Temp] = e.Name
-	}
-	var renamed []mail.Entry
-	for _, e := range published {
-		if e.Temp != "" && was[e.Temp] != e.Name {
-			renamed = append(renamed, e)
-		}
-	}
-	return p.Journal.Renamed(ctx, p.c.Name, renamed)
+	return func(e mail.Entry) error { return p.Journal.Renamed(ctx, p.c.Name, e) }
 }
 
 // count puts a message that is saved into the result.
@@ -172,11 +166,12 @@ func (p *pass) discard(entries []mail.Entry, err error) error {
 // publish makes recorded entries visible and forgets those whose file went
 // with its folder before it could be: they will be taken again.
 func (p *pass) publish(ctx context.Context, entries []mail.Entry) ([]mail.Entry, error) {
-	published, vanished, err := p.Folder.Publish(ctx, entries)
+	published, vanished, err := p.Folder.Publish(ctx, entries, p.renamed(ctx))
+	p.show(published)
 	if err := p.taken(ctx, vanished); err != nil {
 		return published, err
 	}
-	return published, cmp.Or(err, p.named(ctx, entries, published))
+	return published, err
 }
 
 // taken forgets entries that went with their folder.

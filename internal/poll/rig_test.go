@@ -330,10 +330,10 @@ func (f *publisher) Sync(folder string, entries []mail.Entry) error {
 
 // Publish publishes one entry after the other, so that there are points in
 // between.
-func (f *publisher) Publish(ctx context.Context, entries []mail.Entry) (published, vanished []mail.Entry, err error) {
+func (f *publisher) Publish(ctx context.Context, entries []mail.Entry, renamed func(mail.Entry) error) (published, vanished []mail.Entry, err error) {
 	for _, e := range entries {
 		err := f.r.around("publish", func() error {
-			p, v, err := f.Store.Publish(ctx, []mail.Entry{e})
+			p, v, err := f.Store.Publish(ctx, []mail.Entry{e}, renamed)
 			published, vanished = append(published, p...), append(vanished, v...)
 			f.r.appeared()
 			return err

@@ -17,19 +17,12 @@ func addNotice(ctx context.Context, tx *sql.Tx, connection string, e mail.Entry)
 	return err
 }
 
-// Renamed records the names that entries got when they were published, where
-// a command is to be run for them.
-func (s *Store) Renamed(ctx context.Context, connection string, entries []mail.Entry) error {
-	if len(entries) == 0 {
-		return nil
-	}
-	return s.write(ctx, "record names of messages of "+connection, func(tx *sql.Tx) error {
-		for _, e := range entries {
-			if _, err := tx.ExecContext(ctx, `UPDATE notice SET name = $2 WHERE temp = $1`, e.Temp, e.Name); err != nil {
-				return err
-			}
-		}
-		return nil
+// Renamed records that an entry will get another name, where a command is to
+// be run for it.
+func (s *Store) Renamed(ctx context.Context, connection string, e mail.Entry) error {
+	return s.write(ctx, "record name of a message of "+connection, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `UPDATE notice SET name = $2 WHERE temp = $1`, e.Temp, e.Name)
+		return err
 	})
 }
 
@@ -38,7 +31,9 @@ func (s *Store) Renamed(ctx context.Context, connection string, entries []mail.E
 func (s *Store) Notices(ctx context.Context, connection string, most int) ([]mail.Notice, error) {
 	var all []mail.Notice
 	err := s.read(ctx, "read notices of "+connection, func(tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, `SELECT seq, dir, temp, name, facts, saved, tries FROM notice WHERE connection = $1 ORDER BY seq LIMIT $2`, connection, most)
+		rows, err := tx.QueryContext(ctx, `SELECT seq, dir, temp, name, facts, saved, tries,
+			temp IN (SELECT temp FROM message WHERE pending = 1 AND box IN (SELECT id FROM box WHERE connection = $1))
+			FROM notice WHERE connection = $1 ORDER BY seq LIMIT $2`, connection, most)
 		if err != nil {
 			return err
 		}
@@ -46,7 +41,7 @@ func (s *Store) Notices(ctx context.Context, connection string, most int) ([]mai
 		for rows.Next() {
 			var n mail.Notice
 			var saved int64
-			if err := rows.Scan(&n.ID, &n.Dir, &n.Temp, &n.Name, &n.Facts, &saved, &n.Tries); err != nil {
+			if err := rows.Scan(&n.ID, &n.Dir, &n.Temp, &n.Name, &n.Facts, &saved, &n.Tries, &n.Pending); err != nil {
 				return err
 			}
 			n.Saved = time.Unix(saved, 0)

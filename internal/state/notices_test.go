@@ -20,11 +20,14 @@ func notices(onMailbox func(title string, test func(ctx context.Context, f *fixt
 		}, quiet})
 		renamed := told
 		renamed.Name = "other.eml"
-		f.ok(f.Renamed(ctx, "c", []mail.Entry{renamed, quiet}))
-		f.ok(f.Dispose(ctx, "c", box, []mail.Ref{both[0].Ref, both[1].Ref}, disposition.Delete))
+		f.ok(f.Renamed(ctx, "c", renamed))
 		due, err := f.Notices(ctx, "c", 10)
 		f.ok(err)
-		if len(due) != 1 || due[0].Dir != told.Dir || due[0].Temp != told.Temp || due[0].Name != "other.eml" || string(due[0].Facts) != `{"schema":1}` || due[0].Tries != 0 || due[0].Saved.IsZero() {
+		f.want(len(due) == 1 && due[0].Pending, true)
+		f.ok(f.Dispose(ctx, "c", box, []mail.Ref{both[0].Ref, both[1].Ref}, disposition.Delete))
+		due, err = f.Notices(ctx, "c", 10)
+		f.ok(err)
+		if len(due) != 1 || due[0].Pending || due[0].Dir != told.Dir || due[0].Temp != told.Temp || due[0].Name != "other.eml" || string(due[0].Facts) != `{"schema":1}` || due[0].Tries != 0 || due[0].Saved.IsZero() {
 			f.t.Fatalf("%+v", due)
 		}
 		f.ok(f.NoticeFailed(ctx, "c", due[0].ID))

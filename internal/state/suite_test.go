@@ -29,7 +29,7 @@ type store interface {
 	SetFaults(ctx context.Context, connection string, box mail.Box, faults []mail.Fault) error
 	Keep(ctx context.Context, connection string, box mail.Box, held mail.Set) error
 	Void(ctx context.Context, connection string) error
-	Renamed(ctx context.Context, connection string, entries []mail.Entry) error
+	Renamed(ctx context.Context, connection string, e mail.Entry) error
 	Notices(ctx context.Context, connection string, most int) ([]mail.Notice, error)
 	Noticed(ctx context.Context, connection string, ids ...int64) error
 	NoticeFailed(ctx context.Context, connection string, id int64) error

@@ -81,7 +81,7 @@ func (s *session) Commit(context.Context) (string, error) {
 		return "", err
 	}
 	for uid, d := range s.applied {
-		if d == disposition.Delete {
+		if d.Removes() {
 			delete(s.messages, uid)
 		} else {
 			s.seen[uid] = true
@@ -133,16 +133,16 @@ func (m mortal) Sync(dir string, entries []mail.Entry) error {
 	return m.Store.Sync(dir, entries)
 }
 
-func (m mortal) Publish(ctx context.Context, entries []mail.Entry) (p, v []mail.Entry, err error) {
+func (m mortal) Publish(ctx context.Context, entries []mail.Entry, renamed func(mail.Entry) error) (p, v []mail.Entry, err error) {
 	if err := m.crash.at("after 7"); err != nil {
 		return nil, nil, err
 	}
 	if m.crash.point == "in the middle of 8" && len(entries) > 1 {
 		m.crash.dead = true
-		_, _, err := m.Store.Publish(ctx, entries[:1])
+		_, _, err := m.Store.Publish(ctx, entries[:1], renamed)
 		return nil, nil, errors.Join(errDead, err)
 	}
-	if p, v, err = m.Store.Publish(ctx, entries); err == nil {
+	if p, v, err = m.Store.Publish(ctx, entries, renamed); err == nil {
 		err = m.crash.at("after 8")
 	}
 	return p, v, err
@@ -189,15 +189,38 @@ func (j journal) SetFaults(ctx context.Context, connection string, b mail.Box, f
 	return j.Journal.SetFaults(ctx, connection, b, faults)
 }
 
+func (j journal) Renamed(ctx context.Context, connection string, e mail.Entry) error {
+	if j.crash.dead {
+		return errDead
+	}
+	return j.Journal.Renamed(ctx, connection, e)
+}
+
+func (j journal) Notices(ctx context.Context, connection string, most int) ([]mail.Notice, error) {
+	if err := j.crash.at("before the command"); err != nil {
+		return nil, err
+	}
+	return j.Journal.Notices(ctx, connection, most)
+}
+
+func (j journal) Noticed(ctx context.Context, connection string, ids ...int64) error {
+	if err := j.crash.at("after the command"); err != nil {
+		return err
+	}
+	return j.Journal.Noticed(ctx, connection, ids...)
+}
+
+// points are those at which a poll is stopped.
+var points = []string{
+	"before 6", "in the middle of 6", "after 6", "after 7", "in the middle of 8", "after 8",
+	"before 9", "in the middle of 9", "after 9", "before 10",
+}
+
 // TestCrashTable stops a poll dead at each step of docs/flow.md and starts
 // anew, with and without a consumer that takes files as soon as they appear:
 // each message is delivered once, and the server ends as promised.
 func TestCrashTable(t *testing.T) {
 	t.Parallel()
-	points := []string{
-		"before 6", "in the middle of 6", "after 6", "after 7", "in the middle of 8", "after 8",
-		"before 9", "in the middle of 9", "after 9", "before 10",
-	}
 	for _, dispose := range disposition.Dispositions() {
 		for _, consumer := range []bool{false, true} {
 			for _, point := range points {
@@ -242,39 +265,9 @@ func crashAndRestart(t *testing.T, point string, dispose disposition.Disposition
 	}
 	fetched := 0
 	for run, at := range []string{point, "", ""} {
-		s.crash = &crash{point: at}
-		store, err := state.Open(t.Context(), stateDir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files := folder.New(store.Instance())
-		temps, err := store.Temps(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		keep := map[string]bool{}
-		for _, path := range temps {
-			keep[filepath.Base(path)] = true
-		}
-		if _, err := files.Clean(dir, keep); err != nil {
-			t.Fatal(err)
-		}
-		p := &poll.Poller{
-			Opener: poll.OpenFunc(func(context.Context, *mail.Connection) (poll.Session, error) {
-				if s.crash.dead {
-					return nil, errDead
-				}
-				return &session{s, map[uint32]disposition.Disposition{}}, nil
-			}),
-			Folder: mortal{files, s.crash}, Journal: journal{store, s.crash},
-			Grace: func() time.Duration { return 0 }, Log: zap.NewNop(),
-		}
-		r := p.Poll(t.Context(), c)
+		r := s.process(t, c, stateDir, at, nil)
 		if run > 0 && r.State != mail.Succeeded {
 			t.Errorf("run %d: %+v", run, r.Err)
-		}
-		if err := store.Close(); err != nil {
-			t.Fatal(err)
 		}
 		if run == 0 {
 			fetched = s.fetched
@@ -304,4 +297,45 @@ func crashAndRestart(t *testing.T, point string, dispose disposition.Disposition
 	if rest, err := os.ReadDir(dir); err != nil || len(rest) != 0 {
 		t.Errorf("left in the folder: %v, %v", rest, err)
 	}
+}
+
+// command is what a poll runs for a message.
+type command func(ctx context.Context, c *mail.Connection, n mail.Notice) error
+
+// process is a process from its start to its end, with one poll. It is stopped
+// dead at a point, unless that is empty.
+func (s *server) process(t *testing.T, c *mail.Connection, stateDir, point string, tell command) mail.Result {
+	t.Helper()
+	s.crash = &crash{point: point}
+	store, err := state.Open(t.Context(), stateDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := folder.New(store.Instance())
+	temps, err := store.Temps(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	keep := map[string]bool{}
+	for _, path := range temps {
+		keep[filepath.Base(path)] = true
+	}
+	if _, err := files.Clean(c.Folder, keep); err != nil {
+		t.Fatal(err)
+	}
+	p := &poll.Poller{
+		Opener: poll.OpenFunc(func(context.Context, *mail.Connection) (poll.Session, error) {
+			if err := s.crash.at("before 3"); err != nil {
+				return nil, err
+			}
+			return &session{s, map[uint32]disposition.Disposition{}}, nil
+		}),
+		Folder: mortal{files, s.crash}, Journal: journal{store, s.crash}, Notify: tell,
+		Grace: func() time.Duration { return 0 }, Log: zap.NewNop(),
+	}
+	r := p.Poll(t.Context(), c)
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return r
 }
