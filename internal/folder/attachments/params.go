@@ -84,9 +84,16 @@ func token(text string) string {
 	return strings.ToLower(words[0])
 }
 
-// closing is what may follow a quoted value: mail in the wild has quotes within
-// it, and other parameters behind it without a semicolon.
-var closing = regexp.MustCompile(`^[ \t]*($|;|\(|[\w*-]+[ \t]*=)`)
+// closed reports whether a quote ends its value, by what follows: mail in the
+// wild has quotes within it, and other parameters behind it without a semicolon.
+func closed(rest string) bool {
+	rest = strings.TrimLeft(rest, " \t")
+	if rest == "" || rest[0] == ';' || rest[0] == '(' {
+		return true
+	}
+	behind := strings.TrimLeftFunc(rest, func(r rune) bool { return r == '*' || r == '-' || unicode.IsLetter(r) || unicode.IsDigit(r) })
+	return len(behind) < len(rest) && strings.HasPrefix(strings.TrimLeft(behind, " \t"), "=")
+}
 
 // first is the value that a text begins with, and what follows it.
 func first(text string) (value, rest string) {
@@ -100,7 +107,7 @@ func first(text string) (value, rest string) {
 	var b strings.Builder
 	for i := 1; i < len(text); i++ {
 		switch c := text[i]; {
-		case c == '"' && closing.MatchString(text[i+1:min(len(text), i+100)]):
+		case c == '"' && closed(text[i+1:]):
 			return b.String(), text[i+1:]
 		case c == '\\' && i+1 < len(text) && strings.IndexByte(`"\`, text[i+1]) >= 0: // before others it is one: C:\TEMP
 			i++
@@ -179,11 +186,12 @@ var (
 // follow each other are put together first: many a mailer cuts within a
 // character.
 func decodeWords(text string) string {
-	var out strings.Builder
-	var set, octets string // of the words at hand
+	var out, octets strings.Builder
+	set := "" // of the words at hand
 	flush := func() {
-		out.WriteString(fromCharset(set, octets))
-		set, octets = "", ""
+		out.WriteString(fromCharset(set, octets.String()))
+		octets.Reset()
+		set = ""
 	}
 	end, within := 0, false
 	for _, m := range word.FindAllStringSubmatchIndex(text, -1) {
@@ -196,7 +204,7 @@ func decodeWords(text string) string {
 			flush()
 			set = charset
 		}
-		octets += wordOctets(encoding, content)
+		octets.WriteString(wordOctets(encoding, content))
 		end, within = m[1], true
 	}
 	flush()
