@@ -7,9 +7,12 @@
 //	GET  /-/healthy                             200, or 503 and the reason
 //	GET  /-/ready                               200, or 503 and the reason
 //	POST /-/reload                              200 when the new configuration is in force, or 500 and its faults
+//	POST /api/v1/reload                         likewise, as JSON
+//	GET  /api/v1/version                        what is running
 //	GET  /api/v1/status                         Status
 //	GET  /api/v1/connections                    [ConnectionView, ...]
 //	GET  /api/v1/jobs?connection=&state=&limit= [PollView, ...], newest first
+//	GET  /api/v1/jobs/{id}                      PollView, with the log of a job that failed
 //	POST /api/v1/poll?connection=&dry_run=      a stream of events, the result last
 //	POST /api/v1/test?connection=               a stream of steps, the TestView last
 //	POST /api/v1/retry?connection=              {"messages": n}
@@ -57,7 +60,8 @@ type Lifecycle interface {
 // take a name fail with ErrUnknown for a name that is not configured.
 type Connections interface {
 	Connections(ctx context.Context) ([]ConnectionView, error)
-	// Jobs is the job history, newest first.
+	// Jobs is the job history, newest first. Asked for one job by its id, it
+	// has the log of the job, where it failed.
 	Jobs(ctx context.Context, filter JobFilter) ([]mail.Result, error)
 	// Poll runs one job now and reports its course to the mail.Trace of ctx.
 	// A job that failed is a result; the error says that there was no job,
@@ -100,6 +104,7 @@ type Grants interface {
 type JobFilter struct {
 	Connection string     // empty means all
 	State      mail.State // empty means all
+	ID         string     // how the id of a job begins; empty means all
 	Limit      int        // at most this many; 0 means 100
 }
 
@@ -108,6 +113,7 @@ var (
 	ErrUnknown  = errors.New("no connection of this name is configured")
 	ErrBusy     = errors.New("the connection is being polled already")
 	ErrDisabled = errors.New("the connection is disabled")
+	ErrNoJob    = errors.New("there is no job of this id in the history")
 )
 
 // ErrNoDaemon is what a Client's methods fail with when nobody listens on the

@@ -131,7 +131,7 @@ func control(t *testing.T, d admin.Daemon) (client *admin.Client, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	serve(t, ln, admin.Handler(d, metrics(), admin.Control))
+	serve(t, ln, admin.Handler(d, metrics(), admin.Control, nil))
 	return admin.NewClient(path), path
 }
 

@@ -66,7 +66,7 @@ func TestWhatIsServedDependsOnTheListener(t *testing.T) {
 	} {
 		for access, want := range map[admin.Access]int{admin.Public: row.public, admin.Local: row.local, admin.Control: row.control} {
 			method, target, _ := strings.Cut(row.request, " ")
-			h := admin.Handler(&fake{}, metrics(), access)
+			h := admin.Handler(&fake{}, metrics(), access, nil)
 			if got, body := ask(t, h, method, target, nil); got != want {
 				t.Errorf("%s with access %d: status %d, want %d: %s", row.request, access, got, want, body)
 			}
@@ -76,7 +76,7 @@ func TestWhatIsServedDependsOnTheListener(t *testing.T) {
 
 func TestProfilesAreForThisMachine(t *testing.T) {
 	t.Parallel()
-	h := admin.Profiles(admin.Handler(&fake{}, metrics(), admin.Local))
+	h := admin.Profiles(admin.Handler(&fake{}, metrics(), admin.Local, nil))
 	for request, want := range map[string]int{
 		"GET /debug/pprof/":              200,
 		"GET /debug/pprof/heap":          200,
@@ -95,7 +95,7 @@ func TestProfilesAreForThisMachine(t *testing.T) {
 	if status, _ := ask(t, h, "GET", "/debug/pprof/heap", foreign); status != http.StatusForbidden {
 		t.Errorf("a web page gets a profile: %d", status)
 	}
-	if status, _ := ask(t, admin.Handler(&fake{}, metrics(), admin.Control), "GET", "/debug/pprof/", nil); status != http.StatusNotFound {
+	if status, _ := ask(t, admin.Handler(&fake{}, metrics(), admin.Control, nil), "GET", "/debug/pprof/", nil); status != http.StatusNotFound {
 		t.Errorf("profiles are served unasked: %d", status)
 	}
 }
@@ -144,7 +144,7 @@ func TestAWebPageCannotReachTheDaemon(t *testing.T) {
 		{health, "poller.example.com", "", 200},
 	} {
 		method, target, _ := strings.Cut(row.request, " ")
-		h := admin.Handler(&fake{}, metrics(), admin.Local)
+		h := admin.Handler(&fake{}, metrics(), admin.Local, nil)
 		got, _ := ask(t, h, method, target, func(r *http.Request) {
 			r.Host = row.host
 			if row.origin != "" {
@@ -177,7 +177,7 @@ func TestProbesSayWhy(t *testing.T) {
 		{bad, "POST /-/reload", 500, "poller.yaml:1:2: no\n"},
 	} {
 		method, target, _ := strings.Cut(row.target, " ")
-		status, body := ask(t, admin.Handler(row.daemon, metrics(), admin.Local), method, target, nil)
+		status, body := ask(t, admin.Handler(row.daemon, metrics(), admin.Local, nil), method, target, nil)
 		if status != row.status || body != row.body {
 			t.Errorf("%s: %d %q, want %d %q", row.target, status, body, row.status, row.body)
 		}
@@ -192,7 +192,7 @@ func TestAHealthCheckIsBounded(t *testing.T) {
 		}
 		return nil
 	}}
-	if status, body := ask(t, admin.Handler(d, metrics(), admin.Public), "GET", "/-/healthy", nil); status != 200 {
+	if status, body := ask(t, admin.Handler(d, metrics(), admin.Public, nil), "GET", "/-/healthy", nil); status != 200 {
 		t.Errorf("%d %s", status, body)
 	}
 }
@@ -218,7 +218,7 @@ func TestJobsAreFiltered(t *testing.T) {
 			got = f
 			return []mail.Result{failedResult()}, nil
 		}}
-		status, body := ask(t, admin.Handler(d, metrics(), admin.Local), "GET", "/api/v1/jobs"+row.query, nil)
+		status, body := ask(t, admin.Handler(d, metrics(), admin.Local, nil), "GET", "/api/v1/jobs"+row.query, nil)
 		if status != row.status || !strings.Contains(body, row.body) {
 			t.Errorf("%q: %d %s, want %d and %q", row.query, status, body, row.status, row.body)
 		}
@@ -230,7 +230,7 @@ func TestJobsAreFiltered(t *testing.T) {
 
 func TestAListWithNothingInItIsNotNull(t *testing.T) {
 	t.Parallel()
-	h := admin.Handler(&fake{}, metrics(), admin.Local)
+	h := admin.Handler(&fake{}, metrics(), admin.Local, nil)
 	for _, target := range []string{"/api/v1/connections", "/api/v1/jobs"} {
 		if _, body := ask(t, h, "GET", target, nil); body != "[]\n" {
 			t.Errorf("%s: %q", target, body)
@@ -240,7 +240,7 @@ func TestAListWithNothingInItIsNotNull(t *testing.T) {
 
 func TestNoRequestTakesABody(t *testing.T) {
 	t.Parallel()
-	h := admin.Handler(&fake{}, metrics(), admin.Control)
+	h := admin.Handler(&fake{}, metrics(), admin.Control, nil)
 	for _, length := range []int64{1, -1} {
 		status, _ := ask(t, h, "POST", "/-/reload", func(r *http.Request) {
 			r.Body, r.ContentLength = io.NopCloser(strings.NewReader("x")), length
@@ -258,7 +258,7 @@ func TestAPollRefusesWhatIsNoFlag(t *testing.T) {
 		polled = true
 		return mail.Result{}, nil
 	}}
-	status, body := ask(t, admin.Handler(d, metrics(), admin.Control), "POST", "/api/v1/poll?connection=a&dry_run=perhaps", nil)
+	status, body := ask(t, admin.Handler(d, metrics(), admin.Control, nil), "POST", "/api/v1/poll?connection=a&dry_run=perhaps", nil)
 	if status != 400 || polled {
 		t.Errorf("%d %s, polled: %t", status, body, polled)
 	}

@@ -28,6 +28,7 @@ func knownProblems() []knownProblem {
 		{ErrUnknown, "unknown", http.StatusNotFound},
 		{ErrBusy, "busy", http.StatusConflict},
 		{ErrDisabled, "disabled", http.StatusConflict},
+		{ErrNoJob, "no_job", http.StatusNotFound},
 		{errBadRequest, "bad_request", http.StatusBadRequest},
 	}
 }

@@ -22,11 +22,14 @@ func Profiles(next http.Handler) http.Handler {
 		"GET /debug/pprof/trace":   pprof.Trace,
 		"GET /debug/pprof/symbol":  pprof.Symbol,
 	} {
-		mux.HandleFunc(pattern, sameMachine(func(w http.ResponseWriter, r *http.Request) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			if !sameMachine(w, r) {
+				return
+			}
 			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(profileTimeout))
 			// pprof would compare the time with the server's own deadline.
 			serve(w, r.WithContext(context.WithValue(r.Context(), http.ServerContextKey, nil)))
-		}))
+		})
 	}
 	mux.Handle("/", next)
 	return mux

@@ -131,7 +131,7 @@ func TestServeWaitsForTheRequestsInHand(t *testing.T) {
 		close(entered)
 		<-finish
 		return nil
-	}}, metrics(), admin.Control))
+	}}, metrics(), admin.Control, nil))
 	replied := make(chan error, 1)
 	go func() { replied <- admin.NewClient(path).Reload(t.Context()) }()
 	<-entered
@@ -158,7 +158,7 @@ func TestServeEndsARequestThatDoesNotEnd(t *testing.T) {
 			<-ctx.Done()
 			ended <- time.Now()
 			return ctx.Err()
-		}}, metrics(), admin.Control))
+		}}, metrics(), admin.Control, nil))
 		client, server := net.Pipe()
 		defer client.Close()
 		ln.conns <- server

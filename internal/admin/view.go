@@ -32,6 +32,7 @@ type PollView struct {
 	Unheard    int          `json:"unheard,omitempty"`
 	Warnings   []string     `json:"warnings"`
 	Error      *ErrorView   `json:"error,omitempty"`
+	Log        []string     `json:"log,omitempty"` // of a job that failed, where it was asked for
 }
 
 // View is r as JSON shows it.
@@ -55,6 +56,7 @@ func View(r mail.Result) PollView {
 		Unheard:    r.Unheard,
 		Warnings:   list(r.Warnings),
 		Error:      viewError(r.Err),
+		Log:        r.Log,
 	}
 }
 
@@ -78,6 +80,7 @@ func Result(v PollView) mail.Result {
 		Notified:   v.Notified,
 		Unheard:    v.Unheard,
 		Warnings:   v.Warnings,
+		Log:        v.Log,
 	}
 	if v.Error != nil {
 		r.Err = v.Error.mailError(errors.New(v.Error.Message))

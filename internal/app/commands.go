@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"go.uber.org/zap"
@@ -20,20 +21,31 @@ var _ admin.Daemon = (*App)(nil)
 
 // Jobs implements admin.Connections: the jobs in progress, then the history.
 func (a *App) Jobs(ctx context.Context, filter admin.JobFilter) ([]mail.Result, error) {
-	history, err := a.store.Jobs(ctx, state.JobFilter{Connection: filter.Connection, State: filter.State, Limit: filter.Limit})
+	history, err := a.store.Jobs(ctx, state.JobFilter{Connection: filter.Connection, State: filter.State, ID: filter.ID, Limit: filter.Limit})
 	if err != nil {
 		return nil, err
+	}
+	if filter.Connection != "" && len(history) == 0 {
+		if _, err := a.connection(filter.Connection); err != nil {
+			return nil, err
+		}
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var jobs []mail.Result
 	for _, r := range a.live {
-		if (filter.Connection == "" || r.Connection == filter.Connection) && (filter.State == "" || r.State == filter.State) {
+		if (filter.Connection == "" || r.Connection == filter.Connection) && (filter.State == "" || r.State == filter.State) && strings.HasPrefix(r.Job, filter.ID) {
 			jobs = append(jobs, r)
 		}
 	}
-	slices.SortFunc(jobs, func(a, b mail.Result) int { return b.Started.Compare(a.Started) })
 	jobs = append(jobs, history...)
+	// They were recorded in the order of their ends.
+	slices.SortStableFunc(jobs, func(a, b mail.Result) int { return b.Started.Compare(a.Started) })
+	for i := range jobs {
+		if filter.ID == "" {
+			jobs[i].Log = nil
+		}
+	}
 	if filter.Limit > 0 && len(jobs) > filter.Limit {
 		jobs = jobs[:filter.Limit]
 	}

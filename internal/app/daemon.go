@@ -52,7 +52,7 @@ func (a *App) Run(ctx context.Context, hangups <-chan os.Signal, ready func(list
 		return err
 	}
 	start(func(ctx context.Context) error {
-		return admin.Serve(ctx, control, admin.Handler(a, a.metrics.Handler(), admin.Control))
+		return admin.Serve(ctx, control, admin.Handler(a, a.metrics.Handler(), admin.Control, nil))
 	})
 	address := ""
 	public, err := admin.Listen(ctx, c.Listen)
@@ -62,7 +62,7 @@ func (a *App) Run(ctx context.Context, hangups <-chan os.Signal, ready func(list
 	if public != nil {
 		address = addressOf(public)
 		access := admin.AccessOf(public.Addr())
-		handler := admin.Handler(a, a.metrics.Handler(), access)
+		handler := admin.Handler(a, a.metrics.Handler(), access, a.authorize)
 		if c.Profiling && access >= admin.Local {
 			handler = admin.Profiles(handler)
 		}

@@ -222,6 +222,7 @@ func (a *App) run(ctx context.Context, c *mail.Connection) mail.Result {
 	delete(a.live, c.Name)
 	a.mu.Unlock()
 	a.finished(ctx, result)
+	result.Log = nil // it is in the history
 	return result
 }
 

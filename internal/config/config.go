@@ -23,6 +23,7 @@ type Config struct {
 	Limits               Limits
 	Profiling            bool // serve /debug/pprof/ where only this machine reaches the listener
 	MetricsPerConnection bool // series for each connection, not for all together
+	APITokens            []APIToken
 	Keys                 []mail.ClientKey
 	Connections          []mail.Connection // in the order of the file, then of the included files
 	Warnings             Faults            // what works, but may not be meant

@@ -427,7 +427,7 @@ func TestTheExampleLoads(t *testing.T) {
 	uncommented := commented.ReplaceAllString(string(text), "$1$2")
 	certificate := mailtest.NewCA(t).PEMFile(t)
 	load(t, strings.NewReplacer("/etc/poller/ca.pem", certificate, "/etc/poller/keys/acme.crt", certificate).Replace(uncommented))
-	for _, names := range [][]string{names(topKeys), names(connectionKeys), names(logKeys), names(limitKeys), names(sourceKeys), names(clientKeyKeys), names(oauth2Keys)} {
+	for _, names := range [][]string{names(topKeys), names(connectionKeys), names(logKeys), names(limitKeys), names(sourceKeys), names(clientKeyKeys), names(oauth2Keys), names(apiTokenKeys), names(notifyKeys)} {
 		for _, name := range names {
 			if !regexp.MustCompile(`(?m)(^ *|[-{,] *)` + name + ":").MatchString(uncommented) {
 				t.Errorf("%s: is not in the example", name)
@@ -445,6 +445,7 @@ func TestEveryKeyIsDescribed(t *testing.T) {
 	described(t, sourceKeys)
 	described(t, clientKeyKeys)
 	described(t, notifyKeys)
+	described(t, apiTokenKeys)
 	described(t, oauth2Keys)
 }
 

@@ -77,6 +77,7 @@ func keys(t *testing.T) string {
 		{"## The top level", ""},
 		{"### `log`", "log"},
 		{"### `limits`", "limits"},
+		{"### Each of `api_tokens`", "api_token"},
 		{"### Each of `keys`", "key"},
 	} {
 		fmt.Fprintf(&page, "\n%s\n\n%s", section.title, named(t, section.table).markdown())

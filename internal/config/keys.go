@@ -53,6 +53,7 @@ var topKeys = []key[top]{
 	of("profiling", "whether /debug/pprof/ is served where only this machine reaches the listener", enabled(), func(t *top) *bool { return &t.Profiling }),
 	of("metrics_per_connection", "whether each connection has metrics of its own; else they are of all together", enabled(), func(t *top) *bool { return &t.MetricsPerConnection }),
 	of("ca_file", "roots that are trusted beside the system's, by every connection", certificates(), func(t *top) *string { return &t.caFile }),
+	of("api_tokens", "what programs show to use the API; docs/api.md", apiTokens(), func(t *top) *[]APIToken { return &t.APITokens }),
 	of("keys", "client certificates, which client_key_label names", clientKeys(), func(t *top) *[]mail.ClientKey { return &t.Keys }),
 	of("include", "files that hold one connection each, relative to this file", pattern(), func(t *top) *string { return &t.include }),
 	of("defaults", "keys of a connection that hold for every one which does not say otherwise", raw("a mapping with the keys of a connection, other than name", ref("defaults"), yaml.MappingNode), func(t *top) *node { return &t.defaults }),

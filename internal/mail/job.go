@@ -53,7 +53,8 @@ type Result struct {
 	Unheard  int      // commands that failed, and are tried again
 	Warnings []string // what went well enough, but an operator should know
 
-	Err *Error // why it failed
+	Err *Error   // why it failed
+	Log []string // what the job logged, its steps included; kept of one that failed
 }
 
 // Wrote reports whether the job changed anything, here or on the server, or

@@ -21,6 +21,7 @@ type job struct {
 	c        *mail.Connection
 	trace    *mail.Trace
 	log      *zap.Logger
+	lines    *lines // what it logs; nil for a dry run
 	result   mail.Result
 	box      mail.Box
 	faults   map[string]mail.Fault // by ID: this job's failures, and what it found too large

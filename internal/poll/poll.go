@@ -127,7 +127,11 @@ type Poller struct {
 // unless a message is being fetched or put in its place, which gets the grace
 // to be finished. A panic fails the job.
 func (p *Poller) Poll(ctx context.Context, c *mail.Connection) mail.Result {
-	return p.newJob(ctx, c).run(ctx)
+	kept := &lines{}
+	ctx = kept.listening(ctx)
+	j := p.newJob(ctx, c)
+	j.log, j.lines = kept.beside(p.Log).With(zap.String("connection", c.Name), zap.String("job", j.result.Job)), kept
+	return j.run(ctx)
 }
 
 // Preview is a dry run: one attempt that changes nothing, neither on the
@@ -208,6 +212,10 @@ func (j *job) end(err error) mail.Result {
 	switch {
 	case err != nil:
 		r.State, r.Outcome = mail.Failed, mail.OutcomeFailed
+		if j.lines != nil {
+			j.lines.add(time.Now().Format(time.TimeOnly+".000") + " ERROR " + r.Err.Error())
+			r.Log = j.lines.taken()
+		}
 	case r.Messages > 0:
 		r.Outcome = mail.OutcomeSaved
 	case j.standing > 0:

@@ -94,6 +94,7 @@ func prune(ctx context.Context, tx *sql.Tx, connection string) error {
 type JobFilter struct {
 	Connection string     // empty means all
 	State      mail.State // empty means all
+	ID         string     // how the id of a job begins; empty means all
 	Limit      int        // at most this many; 0 means 100
 }
 
@@ -107,6 +108,10 @@ func (s *Store) Jobs(ctx context.Context, filter JobFilter) ([]mail.Result, erro
 	if filter.State != "" {
 		args = append(args, string(filter.State))
 		query += fmt.Sprintf(` AND state = $%d`, len(args))
+	}
+	if filter.ID != "" {
+		args = append(args, filter.ID)
+		query += fmt.Sprintf(` AND substr(json_extract(result, '$.Job'), 1, length($%d)) = $%[1]d`, len(args))
 	}
 	if filter.Limit <= 0 {
 		filter.Limit = jobsListed

@@ -53,7 +53,7 @@ func TestCommandsOfTheDocumentation(t *testing.T) {
 			args := strings.Fields(line)
 			help, errs, code := s.Run(append(slices.Clone(args), "--help")...)
 			words := "poller " + args[0]
-			if strings.Contains(help, "Available Commands:") && len(args) > 1 {
+			if strings.Contains(help, "Available Commands:") && len(args) > 1 && !strings.HasPrefix(args[1], "-") {
 				words += " " + args[1] // which there would be no help for otherwise
 			}
 			if code != 0 || !strings.Contains(help, "Usage:\n  "+words) {

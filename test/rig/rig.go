@@ -59,6 +59,7 @@ type Site struct {
 	Dir    string
 	Config string     // path of the file
 	Keys   []Settings // keys: of the file
+	Top    Settings   // further keys at its top
 
 	t       testing.TB
 	secrets []string // passwords that were ever in the file
@@ -94,10 +95,10 @@ func (s *Site) Configure(connections ...Settings) {
 		}
 		all = append(all, c)
 	}
-	s.Write(map[string]any{
+	s.Write(Settings{
 		"listen": "127.0.0.1:0", "state_dir": filepath.Join(s.Dir, "state"), "shutdown_grace": "10s",
 		"log": map[string]any{"level": "debug"}, "connections": all, "keys": s.Keys,
-	})
+	}.With(s.Top))
 }
 
 func (s *Site) Write(config any) {
