@@ -167,6 +167,9 @@ func (c *cli) printResult(r mail.Result, dryRun bool) {
 	if r.Aside > 0 {
 		fmt.Fprintf(c.stdout, "%s: passes over %s; see `poller status`\n", r.Connection, quantity(r.Aside, "message"))
 	}
+	if r.NotMatching > 0 {
+		fmt.Fprintf(c.stdout, "%s: of the messages that were looked at, %d did not match\n", r.Connection, r.NotMatching)
+	}
 	for _, w := range r.Warnings {
 		fmt.Fprintf(c.stdout, "%s: warning: %s\n", r.Connection, w)
 	}

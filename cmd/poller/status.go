@@ -180,9 +180,18 @@ func (c *cli) printJob(j mail.Result) {
 		name  string
 		value any
 	}{
-		{"job", j.Job}, {"connection", j.Connection}, {"state", j.State}, {"outcome", j.Outcome}, {"started", clock(j.Started)},
-		{"duration", j.Duration.Round(time.Millisecond)}, {"attempts", j.Attempts}, {"messages", j.Messages}, {"size", octets(j.Bytes)},
-		{"disposed of", j.Disposed}, {"failures", j.Failures}, {"passed over", j.Aside},
+		{"job", j.Job},
+		{"connection", j.Connection},
+		{"state", j.State},
+		{"outcome", j.Outcome},
+		{"started", clock(j.Started)},
+		{"duration", j.Duration.Round(time.Millisecond)},
+		{"attempts", j.Attempts},
+		{"messages", j.Messages},
+		{"size", octets(j.Bytes)},
+		{"disposed of", j.Disposed},
+		{"failures", j.Failures},
+		{"passed over", j.Aside},
 	} {
 		fmt.Fprintf(w, "%s\t%v\n", fact.name, fact.value)
 	}

@@ -14,73 +14,76 @@ import (
 
 // PollView is a mail.Result.
 type PollView struct {
-	Connection string       `json:"connection"`
-	Job        string       `json:"job"`
-	DryRun     bool         `json:"dry_run,omitempty"`
-	State      mail.State   `json:"state"`
-	Outcome    mail.Outcome `json:"outcome,omitempty"`
-	Started    time.Time    `json:"started,omitzero"`
-	Duration   float64      `json:"duration_seconds"`
-	Attempts   int          `json:"attempts"`
-	Messages   int          `json:"messages"`
-	Bytes      int64        `json:"bytes"`
-	Files      []string     `json:"files"`
-	Disposed   int          `json:"disposed"`
-	Failures   int          `json:"failures"`
-	Aside      int          `json:"aside"`
-	Notified   int          `json:"notified,omitempty"`
-	Unheard    int          `json:"unheard,omitempty"`
-	Warnings   []string     `json:"warnings"`
-	Error      *ErrorView   `json:"error,omitempty"`
-	Log        []string     `json:"log,omitempty"` // of a job that failed, where it was asked for
+	Connection  string       `json:"connection"`
+	Job         string       `json:"job"`
+	DryRun      bool         `json:"dry_run,omitempty"`
+	State       mail.State   `json:"state"`
+	Outcome     mail.Outcome `json:"outcome,omitempty"`
+	Started     time.Time    `json:"started,omitzero"`
+	Duration    float64      `json:"duration_seconds"`
+	Attempts    int          `json:"attempts"`
+	Messages    int          `json:"messages"`
+	Bytes       int64        `json:"bytes"`
+	Files       []string     `json:"files"`
+	Disposed    int          `json:"disposed"`
+	Failures    int          `json:"failures"`
+	Aside       int          `json:"aside"`
+	Notified    int          `json:"notified,omitempty"`
+	Unheard     int          `json:"unheard,omitempty"`
+	NotMatching int          `json:"not_matching,omitempty"`
+	Warnings    []string     `json:"warnings"`
+	Error       *ErrorView   `json:"error,omitempty"`
+	Log         []string     `json:"log,omitempty"` // of a job that failed, where it was asked for
 }
 
 // View is r as JSON shows it.
 func View(r mail.Result) PollView {
 	return PollView{
-		Connection: r.Connection,
-		Job:        r.Job,
-		DryRun:     r.DryRun,
-		State:      r.State,
-		Outcome:    r.Outcome,
-		Started:    r.Started.UTC(),
-		Duration:   r.Duration.Seconds(),
-		Attempts:   r.Attempts,
-		Messages:   r.Messages,
-		Bytes:      r.Bytes,
-		Files:      list(r.Files),
-		Disposed:   r.Disposed,
-		Failures:   r.Failures,
-		Aside:      r.Aside,
-		Notified:   r.Notified,
-		Unheard:    r.Unheard,
-		Warnings:   list(r.Warnings),
-		Error:      viewError(r.Err),
-		Log:        r.Log,
+		Connection:  r.Connection,
+		Job:         r.Job,
+		DryRun:      r.DryRun,
+		State:       r.State,
+		Outcome:     r.Outcome,
+		Started:     r.Started.UTC(),
+		Duration:    r.Duration.Seconds(),
+		Attempts:    r.Attempts,
+		Messages:    r.Messages,
+		Bytes:       r.Bytes,
+		Files:       list(r.Files),
+		Disposed:    r.Disposed,
+		Failures:    r.Failures,
+		Aside:       r.Aside,
+		Notified:    r.Notified,
+		Unheard:     r.Unheard,
+		NotMatching: r.NotMatching,
+		Warnings:    list(r.Warnings),
+		Error:       viewError(r.Err),
+		Log:         r.Log,
 	}
 }
 
 // Result is the way back from View. The cause of its error is text only.
 func Result(v PollView) mail.Result {
 	r := mail.Result{
-		Connection: v.Connection,
-		Job:        v.Job,
-		DryRun:     v.DryRun,
-		State:      v.State,
-		Outcome:    v.Outcome,
-		Started:    v.Started,
-		Duration:   duration(v.Duration),
-		Attempts:   v.Attempts,
-		Messages:   v.Messages,
-		Bytes:      v.Bytes,
-		Files:      v.Files,
-		Disposed:   v.Disposed,
-		Failures:   v.Failures,
-		Aside:      v.Aside,
-		Notified:   v.Notified,
-		Unheard:    v.Unheard,
-		Warnings:   v.Warnings,
-		Log:        v.Log,
+		Connection:  v.Connection,
+		Job:         v.Job,
+		DryRun:      v.DryRun,
+		State:       v.State,
+		Outcome:     v.Outcome,
+		Started:     v.Started,
+		Duration:    duration(v.Duration),
+		Attempts:    v.Attempts,
+		Messages:    v.Messages,
+		Bytes:       v.Bytes,
+		Files:       v.Files,
+		Disposed:    v.Disposed,
+		Failures:    v.Failures,
+		Aside:       v.Aside,
+		Notified:    v.Notified,
+		Unheard:     v.Unheard,
+		NotMatching: v.NotMatching,
+		Warnings:    v.Warnings,
+		Log:         v.Log,
 	}
 	if v.Error != nil {
 		r.Err = v.Error.mailError(errors.New(v.Error.Message))

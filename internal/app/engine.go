@@ -262,6 +262,9 @@ func logResult(log *zap.Logger, r mail.Result) {
 		zap.Int("attempts", r.Attempts), zap.Int("messages", r.Messages), zap.Int64("bytes", r.Bytes),
 		zap.Int("disposed", r.Disposed), zap.Duration("duration", r.Duration),
 	}
+	if r.NotMatching > 0 {
+		fields = append(fields, zap.Int("not_matching", r.NotMatching))
+	}
 	for _, w := range r.Warnings {
 		log.Warn(w, zap.String("connection", r.Connection), zap.String("job", r.Job))
 	}

@@ -97,6 +97,7 @@ func (l *loader) connection(n node, base *section, c *Config) *section {
 		s.Mailbox = ""
 	}
 	l.moved(s)
+	l.matched(s)
 	if s.Auth == mail.AuthAPOP && s.Store != mail.POP3 {
 		l.fault(s.place("auth"), "auth: APOP is a command of POP3; accepted: another value, or store_type: POP3")
 	}

@@ -9,6 +9,7 @@ import (
 	"mailpoller/internal/disposition"
 	"mailpoller/internal/filename"
 	"mailpoller/internal/mail"
+	"mailpoller/internal/match"
 )
 
 // key is one key of a mapping: all that is known of it.
@@ -89,6 +90,7 @@ var connectionKeys = []key[settings]{
 	of("disposition", "what becomes of a saved message on the server; by default KEEP for IMAP and DELETE for POP3", choice(disposition.Dispositions()...), func(s *settings) *disposition.Disposition { return &s.Dispose }),
 	of("move_to", "the mailbox that a saved message is moved to, instead of being left where it is; IMAP only", mailbox(), func(s *settings) *string { return &s.MoveTo }),
 	of("pull_disposition", "which message is taken; the first is the oldest, the last the newest", pull(), func(s *settings) *disposition.Pull { return &s.Pull }),
+	of("match", "which messages are taken; by default all. See docs/filters.md", matching(), func(s *settings) **match.Filter { return &s.Match }),
 	of("max_retries", "how often a failed attempt is tried again; 0 or empty for never", orEmpty(number(0, most)), func(s *settings) *int { return &s.Retry.Max }),
 	of("retry_interval", "the time between two attempts; 0 or empty for no retry", orEmpty(duration(0, day)), func(s *settings) *time.Duration { return &s.Retry.Interval }),
 	of("schedule", "when to poll", schedule(), func(s *settings) *string { return &s.Schedule }),

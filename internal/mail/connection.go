@@ -11,6 +11,7 @@ import (
 
 	"mailpoller/internal/disposition"
 	"mailpoller/internal/filename"
+	"mailpoller/internal/match"
 	"mailpoller/internal/retry"
 	"mailpoller/internal/tlspolicy"
 )
@@ -97,7 +98,8 @@ type Connection struct {
 	OAuth2   *OAuth2 // how to get a token; nil for a password
 
 	Store   StoreType
-	Mailbox string // IMAP only
+	Mailbox string        // IMAP only
+	Match   *match.Filter // which messages are taken; nil for all
 	Pull    disposition.Pull
 	Dispose disposition.Disposition
 	MoveTo  string // the mailbox that a saved message is moved to; empty: it is not. IMAP only

@@ -43,15 +43,16 @@ type Result struct {
 	Duration   time.Duration
 	Attempts   int
 
-	Messages int      // saved and visible
-	Bytes    int64    // their octets
-	Files    []string // their paths, absolute
-	Disposed int      // messages whose disposition was put in force, also for an earlier poll
-	Failures int      // messages that could not be fetched or saved
-	Aside    int      // messages that later polls pass over, the too large ones included
-	Notified int      // commands that did their work, also for an earlier poll
-	Unheard  int      // commands that failed, and are tried again
-	Warnings []string // what went well enough, but an operator should know
+	Messages    int      // saved and visible
+	Bytes       int64    // their octets
+	Files       []string // their paths, absolute
+	Disposed    int      // messages whose disposition was put in force, also for an earlier poll
+	Failures    int      // messages that could not be fetched or saved
+	Aside       int      // messages that later polls pass over, the too large ones included
+	Notified    int      // commands that did their work, also for an earlier poll
+	Unheard     int      // commands that failed, and are tried again
+	NotMatching int      // messages that were found here not to match; those that the server told apart are not counted
+	Warnings    []string // what went well enough, but an operator should know
 
 	Err *Error   // why it failed
 	Log []string // what the job logged, its steps included; kept of one that failed

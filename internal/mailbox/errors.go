@@ -97,6 +97,8 @@ func refused(op string, err error) (mail.Kind, string) {
 		return mail.KindProtocol, "the server limits how often or how much it is asked: poll less often, or lower limits.polls_per_host"
 	case "NONEXISTENT", "TRYCREATE":
 		return mail.KindConfig, "name an existing mailbox in mailbox:"
+	case "BADCHARSET":
+		return mail.KindConfig, "the server searches for ASCII alone: use texts of ASCII in match:"
 	case "NOPERM":
 		return mail.KindConfig, "give the account access to the mailbox"
 	}

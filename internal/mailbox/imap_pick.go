@@ -8,6 +8,7 @@ import (
 	"github.com/emersion/go-imap/v2"
 
 	"mailpoller/internal/mail"
+	"mailpoller/internal/match"
 )
 
 // Pick implements poll.Session. The server does the choosing. With ESEARCH it
@@ -19,10 +20,13 @@ func (s *imapSession) Pick(ctx context.Context, q mail.Query) ([]mail.Ref, error
 	defer s.conn.begin(ctx, replyBudget+16*int64(s.messages))()
 	var uids []uint32
 	var err error
-	if q.Only != nil {
+	switch {
+	case q.Only != nil:
 		uids, err = s.among(q)
-	} else {
-		uids, err = s.choose(q)
+	case s.filter.Asks(match.Attached):
+		uids, err = s.chooseAttached(q)
+	default:
+		uids, err = s.choose(q, s.filter)
 	}
 	if err != nil || len(uids) == 0 {
 		return nil, err
@@ -55,13 +59,15 @@ const (
 // imapPick is one choice in progress.
 type imapPick struct {
 	*imapSession
-	query mail.Query
-	uids  []uint32
+	query  mail.Query
+	wanted match.Expr
+	uids   []uint32
 }
 
-// choose finds the messages of a query that takes from the whole mailbox.
-func (s *imapSession) choose(q mail.Query) ([]uint32, error) {
-	if s.messages == 0 {
+// choose finds the messages of a query that takes from the whole mailbox what
+// the server is to find.
+func (s *imapSession) choose(q mail.Query, wanted match.Expr) ([]uint32, error) {
+	if s.messages == 0 || wanted.IsNever() {
 		return nil, nil
 	}
 	allowed := mail.UIDSet{allUIDs}
@@ -78,7 +84,7 @@ func (s *imapSession) choose(q mail.Query) ([]uint32, error) {
 	if len(allowed) == 0 {
 		return nil, nil
 	}
-	p := &imapPick{imapSession: s, query: q}
+	p := &imapPick{imapSession: s, query: q, wanted: wanted}
 	var err error
 	if s.caps.Has(imap.CapESearch) {
 		err = p.byExtremes(allowed)
@@ -103,7 +109,7 @@ func (p *imapPick) take(found mail.UIDSet) {
 
 // search asks the server which messages of a set match the query.
 func (p *imapPick) search(within mail.UIDSet, seq imap.SeqSet, options *imap.SearchOptions) (*imap.SearchData, mail.UIDSet, error) {
-	criteria := &imap.SearchCriteria{}
+	criteria := searchFor(p.wanted)
 	if p.query.Only == nil { // else also those that were marked, and not yet removed
 		criteria.NotFlag = append(criteria.NotFlag, imap.FlagDeleted)
 	}
@@ -221,11 +227,8 @@ func (p *imapPick) bySequence(allowed mail.UIDSet) error {
 
 // among finds which messages of a set the server still holds.
 func (s *imapSession) among(q mail.Query) ([]uint32, error) {
-	p := &imapPick{imapSession: s, query: q}
-	var options *imap.SearchOptions
-	if s.caps.Has(imap.CapESearch) {
-		options = &imap.SearchOptions{ReturnAll: true}
-	}
+	p := &imapPick{imapSession: s, query: q, wanted: match.Always}
+	options := s.listed()
 	for chunk := range slices.Chunk(q.Only.UIDs, maxRanges) {
 		_, found, err := p.search(chunk, nil, options)
 		if err != nil {
@@ -234,6 +237,14 @@ func (s *imapSession) among(q mail.Query) ([]uint32, error) {
 		p.take(found)
 	}
 	return p.uids, nil
+}
+
+// listed asks for all that a search finds.
+func (s *imapSession) listed() *imap.SearchOptions {
+	if s.caps.Has(imap.CapESearch) {
+		return &imap.SearchOptions{ReturnAll: true}
+	}
+	return nil
 }
 
 // sized asks for the size of messages. Those that are gone by now are left

@@ -26,6 +26,7 @@ import (
 	"mailpoller/internal/disposition"
 	"mailpoller/internal/mail"
 	"mailpoller/internal/mailbox/login"
+	"mailpoller/internal/match"
 	"mailpoller/internal/proxy"
 	"mailpoller/internal/tlspolicy"
 )
@@ -81,6 +82,7 @@ type Opener struct {
 	Log     *zap.Logger
 
 	sessions sessions
+	verdicts verdicts
 }
 
 // Open resolves, connects, secures, authenticates and opens the mailbox of c.
@@ -219,6 +221,9 @@ type wire struct {
 	lf   bool // the last line read ended in a bare LF
 
 	asked bool // the server asked for a client certificate
+
+	filter  match.Expr // what match: means in this session
+	judging judging
 }
 
 // replyBudget is how many octets a server may send in answer to a call that
@@ -236,6 +241,7 @@ const closeTimeout = 5 * time.Second
 const maxLine = 8 << 10
 
 func (w *wire) open(ctx context.Context, dial func(context.Context, string, string) (net.Conn, error)) (Session, error) {
+	w.filter = w.c.Match.At(time.Now())
 	if err := w.dial(ctx, dial); err != nil {
 		return nil, err
 	}

@@ -33,6 +33,7 @@ type pop3Session struct {
 	ids       []string          // by message number less one; nil until listed; empty where the server lists none
 	sizes     []int64           // likewise
 	applied   []int             // message numbers to delete
+	headed    bool              // the server answered a TOP
 	done      bool              // QUIT was sent, or must not be
 }
 

@@ -22,7 +22,7 @@ func (s *pop3Session) Pick(ctx context.Context, q mail.Query) ([]mail.Ref, error
 	refs, err := s.oldest(q)
 	if err == nil && refs == nil {
 		if err = s.list(); err == nil {
-			refs = s.choose(q)
+			refs, err = s.chooseMatching(q)
 		}
 	}
 	if err != nil {
@@ -41,7 +41,7 @@ func (s *pop3Session) Pick(ctx context.Context, q mail.Query) ([]mail.Ref, error
 // oldest answers a query for one message, read or not, from the oldest on,
 // without a list. It is nil when a list is needed after all.
 func (s *pop3Session) oldest(q mail.Query) ([]mail.Ref, error) {
-	if s.ids != nil || q.Only != nil || q.After != nil || q.Limit != 1 || q.Pull.Unread || q.Pull.Newest {
+	if s.ids != nil || !s.filter.IsAlways() || q.Only != nil || q.After != nil || q.Limit != 1 || q.Pull.Unread || q.Pull.Newest {
 		return nil, nil
 	}
 	id, err := s.uidl(1)
@@ -62,6 +62,16 @@ func ignoreRefusal(err error) error {
 		return nil
 	}
 	return err
+}
+
+// chooseMatching chooses among the messages that match.
+func (s *pop3Session) chooseMatching(q mail.Query) ([]mail.Ref, error) {
+	if q.Only != nil || s.filter.IsAlways() {
+		return s.choose(q), nil
+	}
+	limit := q.Limit
+	q.Limit = 0
+	return s.matching(s.choose(q), limit)
 }
 
 // choose goes through the listed messages in the order of the pull.

@@ -90,11 +90,19 @@ func (p *pass) run(ctx, hard context.Context) (err error) {
 			return err
 		}
 	}
-	if err := p.drain(ctx, hard); err != nil { // 5 to 10
+	err = p.drain(ctx, hard) // 5 to 10
+	if s, ok := p.session.(judging); ok {
+		p.result.NotMatching = s.NotMatching()
+	}
+	if err != nil {
 		return err
 	}
 	return p.commit(hard)
 }
+
+// judging is a session that looks at messages itself, where the server cannot
+// tell which of them match, and counts those that do not.
+type judging interface{ NotMatching() int }
 
 // open opens the mailbox; for a dry run so that nothing can change in it. A
 // folder that is missing is found now, and not when the first message comes.

@@ -72,5 +72,11 @@ func (p *Poller) next(ctx context.Context, session Session, c *mail.Connection) 
 	case len(refs) == 0:
 		return fmt.Sprintf("%s: none of %d messages", c.Pull, messages), nil
 	}
-	return fmt.Sprintf("%s: message %.40s, %d octets, of %d messages", c.Pull, refs[0].ID(), refs[0].Size, messages), nil
+	found := fmt.Sprintf("%s: message %.40s, %d octets, of %d messages", c.Pull, refs[0].ID(), refs[0].Size, messages)
+	if c.Match == nil {
+		return found, nil
+	}
+	query.Limit, query.Sizes = 0, false
+	matching, err := session.Pick(ctx, query)
+	return fmt.Sprintf("%s, %d of which match", found, len(matching)), err
 }

@@ -18,7 +18,7 @@ const module = "mailpoller"
 // imports layers below its own only. What lies in a folder of a package belongs
 // to it: internal/demo/pop3server is part of internal/demo.
 var layers = [][]string{
-	{"internal/cronspec", "internal/disposition", "internal/filename", "internal/notify", "internal/proxy", "internal/retry", "internal/tlspolicy"},
+	{"internal/cronspec", "internal/disposition", "internal/filename", "internal/match", "internal/notify", "internal/proxy", "internal/retry", "internal/tlspolicy"},
 	{"internal/mail"},
 	{
 		"internal/admin", "internal/auth", "internal/config", "internal/folder", "internal/mailbox",

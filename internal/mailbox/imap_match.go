@@ -1,0 +1,224 @@
+package mailbox
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/emersion/go-imap/v2"
+
+	"mailpoller/internal/mail"
+	"mailpoller/internal/match"
+)
+
+// searchFor is a formula in the words of SEARCH (RFC 3501, section 6.4.4), which
+// has none for attachments.
+func searchFor(e match.Expr) *imap.SearchCriteria {
+	c := &imap.SearchCriteria{}
+	require(c, e)
+	return c
+}
+
+// require adds a condition. The library's own And takes a missing SMALLER for
+// the least.
+func require(c *imap.SearchCriteria, e match.Expr) {
+	switch e.Op {
+	case match.And:
+		for _, one := range e.Of {
+			require(c, one)
+		}
+	case match.Or:
+		switch half := len(e.Of) / 2; len(e.Of) {
+		case 0:
+			c.Not = append(c.Not, imap.SearchCriteria{})
+		case 1:
+			require(c, e.Of[0])
+		default: // OR takes two; in halves, it lies no deeper than it has to
+			c.Or = append(c.Or, [2]imap.SearchCriteria{
+				*searchFor(match.Expr{Op: match.Or, Of: e.Of[:half]}),
+				*searchFor(match.Expr{Op: match.Or, Of: e.Of[half:]}),
+			})
+		}
+	case match.Not:
+		c.Not = append(c.Not, *searchFor(e.Of[0]))
+	case match.Contains:
+		c.Header = append(c.Header, imap.SearchCriteriaHeaderField{Key: e.Field, Value: e.Text})
+	case match.Larger:
+		c.Larger = max(c.Larger, e.Size)
+	case match.Smaller:
+		if c.Smaller == 0 || e.Size < c.Smaller {
+			c.Smaller = e.Size
+		}
+	case match.OnOrAfter:
+		if e.Day.After(c.Since) {
+			c.Since = e.Day
+		}
+	case match.Flagged:
+		c.Flag = append(c.Flag, imap.FlagFlagged)
+	}
+}
+
+// How many messages the server is asked for at first, and at most, before it is
+// known which of them have attachments; and how many are looked at in one
+// command.
+const (
+	firstLook  = 16
+	lookGrowth = 4
+	maxLook    = 4096
+	looks      = 512
+)
+
+// chooseAttached chooses where it matters whether a message has attachments. The
+// server is asked for what may match, and then for the structure of that. Who
+// has attachments does not change, and is asked once; all else is the server's to
+// tell at each poll.
+func (s *imapSession) chooseAttached(q mail.Query) ([]uint32, error) {
+	a := &attached{imapSession: s, having: s.filter.With(true), lacking: s.filter.With(false)}
+	a.with, a.without = s.opener.verdicts.attachments(s.c.Name, boxed(s.box))
+	either := match.Either(a.having, a.lacking)
+	limit := q.Limit
+	switch exclude := &q.Exclude; {
+	case a.lacking.IsNever():
+		*exclude = append(slices.Clone(*exclude), mail.Set{UIDs: a.without.Clone()})
+	case a.having.IsNever():
+		*exclude = append(slices.Clone(*exclude), mail.Set{UIDs: a.with.Clone()})
+	}
+	var picked []uint32
+	for q.Limit = firstLook; ; q.Limit = min(q.Limit*lookGrowth, maxLook) {
+		found, err := s.choose(q, either)
+		if err != nil {
+			return nil, err
+		}
+		for chunk := range slices.Chunk(found, looks) {
+			matching, ok, err := a.judge(chunk)
+			if err != nil {
+				return nil, err
+			}
+			for _, uid := range chunk {
+				if matching.Contains(uid) {
+					if picked = append(picked, uid); len(picked) == limit {
+						return picked, nil
+					}
+				}
+			}
+			if !ok {
+				return picked, nil
+			}
+		}
+		if len(found) < q.Limit {
+			return picked, nil
+		}
+		q.After = &mail.Ref{UID: found[len(found)-1]}
+	}
+}
+
+// attached is what chooseAttached knows.
+type attached struct {
+	*imapSession
+	having, lacking match.Expr // the filter, for messages with and without attachments
+	with, without   mail.UIDSet
+}
+
+// judge finds out which messages match. It is not ok when there was no time to.
+func (a *attached) judge(uids []uint32) (matching mail.UIDSet, ok bool, err error) {
+	var set mail.UIDSet
+	for _, uid := range uids {
+		set.Add(uid, uid)
+	}
+	if unknown := set.Minus(a.with).Minus(a.without); len(unknown) > 0 {
+		if !a.mayJudge() {
+			return nil, false, nil
+		}
+		with, without, err := a.structures(unknown)
+		if e := mail.AsError(err, "", ""); e != nil && e.Kind == mail.KindProtocol && !isRefusal(err) {
+			// What broke the session is most likely the next answer. Else the next
+			// session would meet it again, and none ever get past it.
+			if next := unknown.Minus(with).Minus(without); len(next) > 0 {
+				with.Add(next[0].Lo, next[0].Lo)
+			}
+		}
+		a.opener.verdicts.noteAttachments(a.c.Name, boxed(a.box), with, without)
+		if err != nil {
+			return nil, false, err
+		}
+		join(&a.with, with)
+		join(&a.without, without)
+	}
+	with, err := a.those(set.And(a.with), a.having, a.lacking)
+	if err != nil {
+		return nil, false, err
+	}
+	without, err := a.those(set.And(a.without), a.lacking, a.having)
+	if err != nil {
+		return nil, false, err
+	}
+	join(&with, without)
+	a.judging.left += set.Len() - with.Len()
+	return with, true, nil
+}
+
+// those are the messages of a set that match. All of the set match one formula
+// or the other.
+func (a *attached) those(set mail.UIDSet, wanted, other match.Expr) (mail.UIDSet, error) {
+	switch {
+	case wanted.IsNever() || len(set) == 0:
+		return nil, nil
+	case wanted.IsAlways() || other.IsNever():
+		return set.Clone(), nil
+	}
+	var all mail.UIDSet
+	for chunk := range slices.Chunk(set, maxRanges) {
+		p := &imapPick{imapSession: a.imapSession, wanted: wanted}
+		_, found, err := p.search(chunk, nil, a.listed())
+		if err != nil {
+			return nil, err
+		}
+		join(&all, found)
+	}
+	return all, nil
+}
+
+// structureBudget is how many octets the structure of a message may fill.
+const structureBudget = 32 << 10
+
+// structures asks which messages have attachments. What it says beside an error
+// is true.
+func (s *imapSession) structures(set mail.UIDSet) (with, without mail.UIDSet, err error) {
+	s.conn.allow(structureBudget * int64(set.Len()))
+	options := &imap.FetchOptions{UID: true, BodyStructure: &imap.FetchItemBodyStructure{Extended: true}}
+	for ranges := range slices.Chunk(uidSet(set), maxRanges) {
+		command := s.client.Fetch(ranges, options)
+		for data := command.Next(); data != nil; data = command.Next() {
+			m, err := data.Collect()
+			if err != nil {
+				break // Close says what it was
+			}
+			switch uid := uint32(m.UID); {
+			case m.BodyStructure == nil || !set.Contains(uid):
+			case hasAttachment(m.BodyStructure):
+				with.Add(uid, uid)
+			default:
+				without.Add(uid, uid)
+			}
+		}
+		if err := command.Close(); err != nil {
+			return with, without, s.fail(mail.OpPick, err)
+		}
+	}
+	return with, without, nil
+}
+
+// hasAttachment reports whether a part is marked as an attachment, or has the
+// name of a file and is not marked as shown in the text.
+func hasAttachment(structure imap.BodyStructure) bool {
+	found := false
+	structure.Walk(func(_ []int, part imap.BodyStructure) bool {
+		marked := ""
+		if d := part.Disposition(); d != nil {
+			marked = strings.ToLower(d.Value)
+		}
+		single, ok := part.(*imap.BodyStructureSinglePart)
+		found = found || marked == "attachment" || ok && single.Filename() != "" && marked != "inline"
+		return !found
+	})
+	return found
+}

@@ -1,0 +1,131 @@
+package mailbox
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"mailpoller/internal/mail"
+	"mailpoller/internal/match"
+)
+
+// maxHead is how much of a header is looked at, in octets.
+const maxHead = 256 << 10
+
+// matching are those of refs that match, up to a number of them, 0 for all. What
+// their sizes do not decide takes a look at their headers, once in a run.
+func (s *pop3Session) matching(refs []mail.Ref, limit int) ([]mail.Ref, error) {
+	if s.filter.Asks(match.Larger) || s.filter.Asks(match.Smaller) {
+		if err := s.fillSizes(refs); err != nil {
+			return nil, err
+		}
+	}
+	most := 1
+	if _, ahead := s.caps["PIPELINING"]; ahead {
+		most = pipelined
+	}
+	var found []mail.Ref
+	for window := 1; len(refs) > 0; window = min(window*2, most) {
+		chunk := refs[:min(window, len(refs))]
+		refs = refs[len(chunk):]
+		verdicts, err := s.judge(chunk)
+		if err != nil {
+			return nil, err
+		}
+		for i, matches := range verdicts {
+			if !matches {
+				s.judging.left++
+				continue
+			}
+			if found = append(found, chunk[i]); len(found) == limit {
+				return found, nil
+			}
+		}
+		if len(verdicts) < len(chunk) {
+			break
+		}
+	}
+	return found, nil
+}
+
+// judge says which messages match. It says nothing of any when there is no time
+// to look at them.
+func (s *pop3Session) judge(refs []mail.Ref) ([]bool, error) {
+	box, _ := s.Box()
+	about := boxed(box) + " " + s.filter.String()
+	verdicts := make([]bool, len(refs))
+	var unknown []int
+	for i, ref := range refs {
+		left := s.filter.WithSize(ref.Size)
+		verdicts[i] = left.IsAlways()
+		if left.IsAlways() || left.IsNever() {
+			continue
+		}
+		var ok bool
+		if verdicts[i], ok = s.opener.verdicts.verdict(s.c.Name, about, ref.UIDL); !ok {
+			unknown = append(unknown, i)
+		}
+	}
+	if len(unknown) == 0 {
+		return verdicts, nil
+	}
+	if !s.mayJudge() {
+		return nil, nil
+	}
+	var commands []byte
+	for _, i := range unknown {
+		commands = fmt.Appendf(commands, "TOP %d 0\r\n", refs[i].Num)
+	}
+	if err := s.send(commands); err != nil {
+		return nil, err
+	}
+	for _, i := range unknown {
+		head, err := s.head()
+		switch {
+		case isRefusal(err) && s.headed: // this one alone: it is left where it is, and asked for again
+			continue
+		case isRefusal(err):
+			return nil, s.noTop(err)
+		case err != nil:
+			s.done = true
+			return nil, err
+		}
+		verdicts[i] = s.filter.Judge(head, refs[i].Size)
+		s.opener.verdicts.note(s.c.Name, about, refs[i].UIDL, verdicts[i])
+	}
+	return verdicts, nil
+}
+
+// head reads the answer to a TOP.
+func (s *pop3Session) head() (match.Head, error) {
+	s.conn.allow(replyBudget / 4)
+	if err := s.ok(); err != nil {
+		return match.Head{}, err
+	}
+	b := &beginning{most: maxHead}
+	if _, err := s.body(b); err != nil {
+		return match.Head{}, err
+	}
+	s.headed = true
+	return match.ReadHead(b.Bytes()), nil
+}
+
+// noTop says that a server cannot tell what a filter asks for.
+func (s *pop3Session) noTop(err error) error {
+	s.done = true
+	return s.cleaned(&mail.Error{
+		Op: mail.OpPick, Kind: mail.KindConfig, Err: errors.Join(errors.New("server has no TOP, so match: cannot be judged"), err),
+		Hint: "leave out match:, or ask only for larger and smaller, or use store_type: IMAP where the server has it",
+	})
+}
+
+// beginning keeps the first octets that are written to it.
+type beginning struct {
+	bytes.Buffer
+	most int
+}
+
+func (b *beginning) Write(p []byte) (int, error) {
+	_, err := b.Buffer.Write(p[:min(len(p), max(b.most-b.Len(), 0))])
+	return len(p), err
+}
