@@ -17,6 +17,7 @@ import (
 	"mailpoller/internal/admin"
 	"mailpoller/internal/config"
 	"mailpoller/internal/mail"
+	"mailpoller/internal/tracing"
 )
 
 // Run is the daemon: it polls by the schedule and answers over HTTP until ctx
@@ -67,6 +68,12 @@ func (a *App) Run(ctx context.Context, hangups <-chan os.Signal, ready func(list
 			handler = admin.Profiles(handler)
 		}
 		start(func(ctx context.Context) error { return admin.Serve(ctx, public, handler) })
+	}
+	if endpoint := c.Tracing.Endpoint; tracing.Wanted(endpoint) {
+		if a.tracing, err = tracing.New(ctx, endpoint, a.build.Version, a.metrics.Spans, a.log.Named("tracing")); err != nil {
+			return err
+		}
+		start(a.tracing.Run) // ahead of the scheduler, to end behind its last poll
 	}
 	a.readKeys(ctx)
 	start(a.scheduler.Run)
@@ -123,13 +130,14 @@ func (a *App) Reload(ctx context.Context) error {
 	for _, change := range []struct{ key, old, now string }{
 		{"listen", old.Listen, c.Listen},
 		{"state_dir", old.StateDir, c.StateDir},
+		{"tracing.endpoint", old.Tracing.Endpoint, c.Tracing.Endpoint},
 		{"profiling", strconv.FormatBool(old.Profiling), strconv.FormatBool(c.Profiling)},
 	} {
 		if change.old != change.now {
 			a.log.Warn("a change that takes a restart", zap.String("key", change.key), zap.String("in_force", change.old), zap.String("configured", change.now))
 		}
 	}
-	c.Listen, c.StateDir, c.Profiling = old.Listen, old.StateDir, old.Profiling
+	c.Listen, c.StateDir, c.Profiling, c.Tracing = old.Listen, old.StateDir, old.Profiling, old.Tracing
 	a.secrets.Reset()
 	a.keys.Reset()
 	a.config.Store(newLoaded(c))

@@ -24,6 +24,7 @@ import (
 	"mailpoller/internal/poll"
 	"mailpoller/internal/schedule"
 	"mailpoller/internal/state"
+	"mailpoller/internal/tracing"
 )
 
 // Build says what is running.
@@ -50,6 +51,7 @@ type App struct {
 	metrics   *metrics.Metrics
 	scheduler *schedule.Scheduler
 	probes    *probes
+	tracing   *tracing.Tracing // of the daemon, where it is wanted; else nil
 	stopping  atomic.Bool
 	running   atomic.Bool
 
@@ -217,7 +219,11 @@ func (a *App) readKeys(ctx context.Context) {
 // the history, and whoever asks what is going on.
 func (a *App) run(ctx context.Context, c *mail.Connection) mail.Result {
 	defer a.metrics.Running()()
-	result := a.poller.Poll(a.traced(ctx), c)
+	traced := a.traced(ctx)
+	if a.tracing != nil {
+		traced = a.tracing.Job(traced, c)
+	}
+	result := a.poller.Poll(traced, c)
 	a.mu.Lock()
 	delete(a.live, c.Name)
 	a.mu.Unlock()

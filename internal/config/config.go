@@ -24,6 +24,7 @@ type Config struct {
 	Profiling            bool // serve /debug/pprof/ where only this machine reaches the listener
 	MetricsPerConnection bool // series for each connection, not for all together
 	APITokens            []APIToken
+	Tracing              Tracing
 	Keys                 []mail.ClientKey
 	Connections          []mail.Connection // in the order of the file, then of the included files
 	Warnings             Faults            // what works, but may not be meant

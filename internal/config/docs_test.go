@@ -78,6 +78,7 @@ func keys(t *testing.T) string {
 		{"### `log`", "log"},
 		{"### `limits`", "limits"},
 		{"### Each of `api_tokens`", "api_token"},
+		{"### `tracing`", "tracing"},
 		{"### Each of `keys`", "key"},
 	} {
 		fmt.Fprintf(&page, "\n%s\n\n%s", section.title, named(t, section.table).markdown())

@@ -53,6 +53,7 @@ var topKeys = []key[top]{
 	of("limits", "how many polls are in progress at once", mapping("limits", limitKeys), func(t *top) *Limits { return &t.Limits }),
 	of("profiling", "whether /debug/pprof/ is served where only this machine reaches the listener", enabled(), func(t *top) *bool { return &t.Profiling }),
 	of("metrics_per_connection", "whether each connection has metrics of its own; else they are of all together", enabled(), func(t *top) *bool { return &t.MetricsPerConnection }),
+	of("tracing", "where spans of polls go", tracing(), func(t *top) *Tracing { return &t.Tracing }),
 	of("ca_file", "roots that are trusted beside the system's, by every connection", certificates(), func(t *top) *string { return &t.caFile }),
 	of("api_tokens", "what programs show to use the API; docs/api.md", apiTokens(), func(t *top) *[]APIToken { return &t.APITokens }),
 	of("keys", "client certificates, which client_key_label names", clientKeys(), func(t *top) *[]mail.ClientKey { return &t.Keys }),

@@ -30,6 +30,7 @@ func tables() []table {
 		{"log", nil, rows(logKeys, func() *Log { return &newConfig("").Log })},
 		{"limits", nil, rows(limitKeys, func() *Limits { return &newConfig("").Limits })},
 		{"api_token", []string{"name", "secret"}, rows(apiTokenKeys, func() *APIToken { k := newAPIToken(); return &k })},
+		{"tracing", nil, rows(tracingKeys, func() *Tracing { return &Tracing{} })},
 		{"key", []string{"label"}, rows(clientKeyKeys, func() *mail.ClientKey { return &mail.ClientKey{} })},
 		{"connection", required, rows(connectionKeys, func() *settings { s := newSettings(); return &s })},
 		{"oauth2", nil, rows(oauth2Keys, func() *mail.OAuth2 { o := newOAuth2(); return &o })},

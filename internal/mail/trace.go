@@ -33,7 +33,19 @@ type Trace struct {
 	Progress func(ref Ref, done, size int64)     // octets of the message at hand; size 0 when unknown
 	Saved    func(ref Ref, path string, n int64) // a message became visible
 	Prompt   func(Prompt)                        // a login waits for a person
+
+	// Span hears that a part of a poll begins, which is about so many messages,
+	// or a number not known; what it returns is called when the part ends. Parts
+	// that work beside each other report at the same time. Opening a session is
+	// told by Step.
+	Span func(op string, messages int) (end func(err error))
 }
+
+// Parts of a poll that no Op is about.
+const (
+	SpanSync    = "sync"
+	SpanPublish = "publish"
+)
 
 type traceKey struct{}
 

@@ -43,6 +43,7 @@ type Metrics struct {
 	keyExpires    *prometheus.GaugeVec
 
 	tokens *prometheus.CounterVec
+	spans  *prometheus.CounterVec
 
 	mu            sync.Mutex
 	tallies       map[string]*tally // of the connections that are enabled
@@ -90,6 +91,9 @@ func New(version, commit string) *Metrics {
 	m.keyExpires = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "poller_key_expiry_timestamp_seconds", Help: "When the certificate of a key expires.",
 	}, []string{"key"})
+	m.spans = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "poller_trace_spans_total", Help: "Spans that were handed to the trace collector, or dropped.",
+	}, []string{"result"})
 	m.tokens = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "poller_oauth_refreshes_total", Help: "Requests for an access token, by what they came to.",
 	}, []string{"result"})
@@ -106,7 +110,7 @@ func New(version, commit string) *Metrics {
 		connections{m, families()},
 		m.duration, m.lag, m.running, m.configured, m.enabled, m.panics, m.reloadOK, m.reloadAt, info,
 		m.handshakes, m.serverInfo, m.serverExpires, m.keyExpires,
-		m.tokens,
+		m.tokens, m.spans,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m

@@ -147,10 +147,11 @@ func (p *Poller) Preview(ctx context.Context, c *mail.Connection) mail.Result {
 }
 
 func (p *Poller) newJob(ctx context.Context, c *mail.Connection) *job {
+	trace := mail.TraceOf(ctx)
 	j := &job{
-		Poller: p,
+		Poller: p.spanned(trace),
 		c:      c,
-		trace:  mail.TraceOf(ctx),
+		trace:  trace,
 		faults: make(map[string]mail.Fault),
 		result: mail.Result{
 			Job:        rand.Text(),

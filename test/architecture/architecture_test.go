@@ -23,6 +23,7 @@ var layers = [][]string{
 	{
 		"internal/admin", "internal/auth", "internal/config", "internal/folder", "internal/mailbox",
 		"internal/metrics", "internal/poll", "internal/schedule", "internal/state",
+		"internal/tracing",
 	},
 	{"internal/app", "internal/demo"},
 	{"cmd/poller"},
@@ -50,6 +51,7 @@ var homes = []struct {
 	{"github.com/spf13/pflag", []string{"cmd/poller"}}, // the flags of cobra
 	{"github.com/youmark/pkcs8", []string{"internal/tlspolicy"}},
 	{"github.com/xdg-go/scram", []string{"internal/mailbox"}},
+	{"go.opentelemetry.io/otel", []string{"internal/tracing"}},
 	{"go.uber.org/zap", slices.Concat(layers[2:]...)},
 	{"go.yaml.in/yaml/v4", []string{"internal/config"}},
 	{"golang.org/x/net/netutil", []string{"internal/admin"}},
