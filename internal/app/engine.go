@@ -120,7 +120,7 @@ func Open(ctx context.Context, c *config.Config, build Build, log *zap.Logger, l
 			}
 			return session, nil
 		}),
-		Folder:   a.folders,
+		Folder:   marked{a.folders, store},
 		Journal:  store,
 		Grace:    func() time.Duration { return a.config.Load().ShutdownGrace },
 		Panicked: a.metrics.Panicked,
@@ -143,6 +143,20 @@ func Open(ctx context.Context, c *config.Config, build Build, log *zap.Logger, l
 		}
 	}
 	return a, nil
+}
+
+// marked is the folders. Before a file is written, a crash from now on is made
+// one that the next start will know of, to clean the folders.
+type marked struct {
+	*folder.Store
+	state *state.Store
+}
+
+func (f marked) Write(c *mail.Connection, box mail.Box, m mail.Message) (mail.Entry, error) {
+	if err := f.state.Mark(); err != nil {
+		return mail.Entry{}, err
+	}
+	return f.Store.Write(c, box, m)
 }
 
 // Close gives the state directory back. No polls may be in progress.

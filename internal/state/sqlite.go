@@ -57,7 +57,7 @@ func openDatabase(ctx context.Context, path string) (database, error) {
 	// SQLite removes its log when the last connection is closed in order.
 	var db database
 	crashed := false
-	if wal, err := os.Stat(path + "-wal"); err == nil {
+	if wal, err := os.Stat(path + logSuffix); err == nil {
 		db.unclean, crashed = true, wal.Size() > 0
 	}
 	version, err := inspect(ctx, path, crashed, size <= alwaysChecked || crashed)
@@ -123,7 +123,7 @@ func prepareFile(path string) (size int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	return info.Size(), errors.Join(file.Sync(), syncDir(filepath.Dir(path)))
+	return info.Size(), errors.Join(file.Sync(), syncPath(filepath.Dir(path)))
 }
 
 // joined is the values of a column of many rows, each in a line. None holds the

@@ -27,6 +27,7 @@ import (
 
 const (
 	databaseName = "poller.db"
+	logSuffix    = "-wal"
 	lockName     = "lock"
 
 	opOpen = "open state" // of a mail.Error, beside mail.OpRecord
@@ -48,6 +49,7 @@ type Store struct {
 	stale sync.Map
 
 	broken atomic.Pointer[error] // wraps errUncertain
+	marked atomic.Bool           // the file of the log, whose presence means unclean, is durable
 
 	judging sync.Mutex // what is recorded of trust is put into force in its order
 	trusted atomic.Pointer[certificates]
@@ -115,8 +117,24 @@ func (s *Store) begin(ctx context.Context) error {
 }
 
 // Unclean reports whether whoever had the store before did not close it: a crash
-// may have left something behind.
+// may have left something behind. After a power failure it is sure to say so only
+// of a store that was marked.
 func (s *Store) Unclean() bool { return s.db.unclean }
+
+// Mark makes it durable that the store is open. It is called before something is
+// written elsewhere that Unclean has to tell of, and costs nothing after the first
+// time.
+func (s *Store) Mark() error {
+	if s.marked.Load() {
+		return nil
+	}
+	log := filepath.Join(s.dir, databaseName+logSuffix)
+	if err := errors.Join(syncPath(log), syncPath(s.dir)); err != nil {
+		return s.named(context.Background(), "mark "+s.dir+" as in use", err)
+	}
+	s.marked.Store(true)
+	return nil
+}
 
 // Close closes the database and gives up the lock. It is called once, when
 // every other call has returned.
@@ -226,17 +244,18 @@ func makeDir(dir string) error {
 	}
 	// A directory that is there may be ours, from a start that was cut off
 	// before this sync. One whose parent we may not read is not ours.
-	if synced := syncDir(filepath.Dir(dir)); !errors.Is(synced, fs.ErrPermission) || err == nil {
+	if synced := syncPath(filepath.Dir(dir)); !errors.Is(synced, fs.ErrPermission) || err == nil {
 		return synced
 	}
 	return nil
 }
 
-func syncDir(path string) error {
-	dir, err := os.Open(path)
+// syncPath makes a file, or the names in a directory, durable.
+func syncPath(path string) error {
+	file, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
-	return dir.Sync()
+	defer file.Close()
+	return file.Sync()
 }

@@ -312,7 +312,7 @@ func TestReadingWritesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	files := func() (all []string) {
-		for _, name := range []string{databaseName, databaseName + "-wal"} {
+		for _, name := range []string{databaseName, databaseName + logSuffix} {
 			info, err := os.Stat(filepath.Join(dir, name))
 			if err != nil {
 				t.Fatal(err)
