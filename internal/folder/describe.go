@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -132,6 +133,9 @@ func writeMetadata(c *mail.Connection, entry *mail.Entry, text []byte) (err erro
 	return file.Sync()
 }
 
+// errNoLinks says that a description cannot be shown in a folder.
+var errNoLinks = errors.New("metadata: needs a file system with hard links")
+
 // showMetadata makes the description of a message that is about to get a name
 // visible, if it has one. It is a second name of the file, so that it can be
 // told from another description when it is tried again. free says whether the
@@ -147,7 +151,7 @@ func showMetadata(e mail.Entry, name string) (free bool, err error) {
 	case errors.Is(err, fs.ErrExist):
 		return sameFile(temp, path)
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.ENOTSUP):
-		return false, &os.LinkError{Op: "link (metadata: needs a file system with hard links)", Old: temp, New: path, Err: err}
+		return false, fmt.Errorf("%w: %w", errNoLinks, &os.LinkError{Op: "link", Old: temp, New: path, Err: err})
 	default:
 		return false, err
 	}

@@ -439,6 +439,7 @@ func failure(folder string, err error) error {
 		is   error
 		hint string
 	}{
+		{errNoLinks, "name a folder on a file system that has them, or leave out metadata:"},
 		{fs.ErrNotExist, fmt.Sprintf("create %s, or mount what belongs there; folders are not created, so that a missing mount cannot swallow mail", folder)},
 		{syscall.ENOTDIR, "name a directory in folder:"},
 		{fs.ErrPermission, fmt.Sprintf("let the user that runs poller write to %s (and see ReadWritePaths= of its unit)", folder)},
