@@ -39,7 +39,7 @@ func newFormatted(t testing.TB, s *rig.Site, row crashRow) *formatted {
 	}
 	command := filepath.Join(s.Dir, "command")
 	script := fmt.Sprintf("#!/bin/sh\nprintf '%%s\\n' \"$(cat)\" >>'%s'\n", f.log)
-	if err := os.WriteFile(command, []byte(script), 0o700); err != nil { //nolint:gosec // G306: it is a program
+	if err := os.WriteFile(command, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	f.settings = rig.Settings{"format": row.format, "metadata": true, "notify": map[string]any{"command": []string{command}}}
