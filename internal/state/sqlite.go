@@ -290,7 +290,9 @@ func hint(dir string, err error) string {
 		return "make " + dir + " and the files in it writable for the user that runs poller"
 	case c == sqlite3.SQLITE_BUSY:
 		return "another program keeps " + dir + "/" + databaseName + " locked: end it"
-	case c == sqlite3.SQLITE_IOERR:
+	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
+		return "raise the limit of open files (LimitNOFILE= of the unit), or lower limits.polls"
+	case c == sqlite3.SQLITE_IOERR, errors.Is(err, unix.EIO):
 		return "look for disk errors of " + dir + " in the system log"
 	}
 	return ""
