@@ -97,8 +97,11 @@ func (c *cli) poll(ctx context.Context, d admin.Daemon, names []string, dryRun, 
 			continue
 		}
 		c.printResult(p.result, dryRun)
-		if dryRun && p.result.Messages > 0 {
-			fmt.Fprintln(c.stdout, "  nothing was done; a poll would then put their disposition in force on the server")
+		for _, then := range p.result.Then {
+			fmt.Fprintf(c.stdout, "  then would %s\n", then)
+		}
+		if dryRun {
+			fmt.Fprintln(c.stdout, "  nothing was done")
 		}
 	}
 	if failed {

@@ -17,6 +17,7 @@ type PollView struct {
 	Connection  string       `json:"connection"`
 	Job         string       `json:"job"`
 	DryRun      bool         `json:"dry_run,omitempty"`
+	Then        []string     `json:"then,omitempty"` // of a dry run: what would be done beside saving
 	State       mail.State   `json:"state"`
 	Outcome     mail.Outcome `json:"outcome,omitempty"`
 	Started     time.Time    `json:"started,omitzero"`
@@ -42,6 +43,7 @@ func View(r mail.Result) PollView {
 		Connection:  r.Connection,
 		Job:         r.Job,
 		DryRun:      r.DryRun,
+		Then:        r.Then,
 		State:       r.State,
 		Outcome:     r.Outcome,
 		Started:     r.Started.UTC(),
@@ -68,6 +70,7 @@ func Result(v PollView) mail.Result {
 		Connection:  v.Connection,
 		Job:         v.Job,
 		DryRun:      v.DryRun,
+		Then:        v.Then,
 		State:       v.State,
 		Outcome:     v.Outcome,
 		Started:     v.Started,

@@ -102,11 +102,6 @@ func (s *Store) write(c *mail.Connection, box mail.Box, m *mail.Message, entry *
 	return nil
 }
 
-// Path is where a message will be, unless something else is there.
-func (s *Store) Path(c *mail.Connection, box mail.Box, ref mail.Ref) string {
-	return filepath.Join(c.Folder, layoutOf(c.Format).name(stem(c.Name, box, ref), nil))
-}
-
 // writer counts and digests what passes through it into a file.
 type writer struct {
 	file *os.File

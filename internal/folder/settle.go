@@ -1,8 +1,11 @@
 package folder
 
 import (
+	"bytes"
 	"path/filepath"
+	"time"
 
+	"mailpoller/internal/folder/facts"
 	"mailpoller/internal/mail"
 )
 
@@ -17,26 +20,60 @@ func (s *Store) Settle(entries []mail.Entry) error {
 		if !e.Shared || e.Temp == "" {
 			continue
 		}
-		name, err := settled(*e, given)
+		described, err := exists(metadataTemp(*e))
 		if err != nil {
 			return failure(e.Dir, err)
 		}
-		e.Name = name
+		if e.Name, err = settled(*e, described, given); err != nil {
+			return failure(e.Dir, err)
+		}
 	}
 	return nil
+}
+
+// unfetched stands in a planned name for the digest of a message that was not
+// fetched.
+const unfetched = "xxxxxxxxxxxxxxxx"
+
+// Planned returns what says as what messages would be saved, now and in the order
+// in which it is asked. Of a body it reads the header alone; where there is none
+// and a template needs it, the name is the template. It writes nothing.
+func (s *Store) Planned(c *mail.Connection, box mail.Box) func(mail.Message) (mail.Entry, error) {
+	given := make(map[string]bool)
+	return func(m mail.Message) (e mail.Entry, err error) {
+		e = mail.Entry{Ref: m.Ref, Dir: c.Folder, Name: layoutOf(c.Format).name(stem(c.Name, box, m.Ref), m.Flags)}
+		switch {
+		case c.Filename == nil:
+			return e, nil
+		case m.Body == nil:
+			e.Name = c.Filename.String()
+			return e, nil
+		}
+		var head bytes.Buffer
+		if _, err := m.Body.WriteTo(&head); err != nil {
+			return e, err
+		}
+		known, err := facts.Of(c, box, &m, &e, &head, time.Now())
+		if err != nil {
+			return e, failure(c.Folder, err)
+		}
+		known.SHA256 = unfetched
+		e.Name = templateName(c, &m, known)
+		if e.Name, err = settled(e, c.Metadata, given); err != nil {
+			return e, failure(c.Folder, err)
+		}
+		return e, nil
+	}
 }
 
 // nearby is how many names are tried one by one.
 const nearby = 8
 
-// settled is a name of an entry that nothing has. Behind the first few it is
+// settled is a name of an entry that nothing has, nor, where it is described, its
+// description. Behind the first few it is
 // searched for in ever larger steps, and back from there: a sender who gives
 // many messages one subject makes them no slower to save.
-func settled(e mail.Entry, given map[string]bool) (string, error) {
-	described, err := exists(metadataTemp(e))
-	if err != nil {
-		return "", err
-	}
+func settled(e mail.Entry, described bool, given map[string]bool) (string, error) {
 	paths := func(n int) []string {
 		name := numbered(e.Name, n)
 		if described {

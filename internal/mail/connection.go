@@ -103,6 +103,8 @@ type Connection struct {
 	Pull    disposition.Pull
 	Dispose disposition.Disposition
 	MoveTo  string // the mailbox that a saved message is moved to; empty: it is not. IMAP only
+	// ReadOnly is set in a copy that Untouched makes.
+	ReadOnly bool
 
 	Folder             string // absolute
 	Format             Format
@@ -140,7 +142,10 @@ func (p *Proxy) String() string { return p.Scheme + "://" + p.Address }
 
 // Ending is what becomes of a saved message on the server.
 func (c *Connection) Ending() disposition.Disposition {
-	if c.MoveTo != "" {
+	switch {
+	case c.ReadOnly:
+		return disposition.Keep
+	case c.MoveTo != "":
 		return disposition.Move
 	}
 	return c.Dispose
@@ -149,7 +154,7 @@ func (c *Connection) Ending() disposition.Disposition {
 // Untouched is the connection, so that nothing changes on the server.
 func (c *Connection) Untouched() *Connection {
 	copied := *c
-	copied.Dispose, copied.MoveTo = disposition.Keep, ""
+	copied.ReadOnly = true
 	return &copied
 }
 
@@ -157,6 +162,12 @@ func (c *Connection) Untouched() *Connection {
 // is wanted.
 func (c *Connection) Described() bool {
 	return c.Format == Maildir || c.Filename != nil || c.Metadata || c.Notify != nil
+}
+
+// NamedByContent reports whether what a message is called in the folder takes
+// more than its identity on the server.
+func (c *Connection) NamedByContent() bool {
+	return c.Filename != nil || c.Format == Maildir && c.Store == IMAP
 }
 
 // Bearer reports whether the connection logs in with an access token.

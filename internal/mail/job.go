@@ -36,7 +36,8 @@ func Outcomes() []Outcome {
 type Result struct {
 	Job        string // unique
 	Connection string
-	DryRun     bool // nothing was done; the rest says what would be
+	DryRun     bool     // nothing was done; the rest says what would be
+	Then       []string // of a dry run: what would be done beside saving, in words
 	State      State
 	Outcome    Outcome // empty while the job is not finished
 	Started    time.Time

@@ -179,7 +179,14 @@ func (s *imapSession) open() (string, error) {
 	}
 	s.box = mail.Box{Account: s.c.Account(), Validity: data.UIDValidity}
 	s.messages = data.NumMessages
-	return fmt.Sprintf("%s: %d messages, UIDVALIDITY %d", s.c.Mailbox, data.NumMessages, data.UIDValidity), nil
+	said := fmt.Sprintf("%s: %d messages, UIDVALIDITY %d", s.c.Mailbox, data.NumMessages, data.UIDValidity)
+	if s.c.ReadOnly && s.c.MoveTo != "" { // a poll finds out when it moves
+		if _, err := s.client.Status(s.c.MoveTo, &imap.StatusOptions{NumMessages: true}).Wait(); err != nil {
+			return "", s.notMoved(s.fail(mail.OpOpenMailbox, err), "")
+		}
+		said += fmt.Sprintf("; %s is there", s.c.MoveTo)
+	}
+	return said, nil
 }
 
 // sendSelect asks for the mailbox, and does not wait.
@@ -315,12 +322,12 @@ func (s *imapSession) move(uids imap.UIDSet) (warning string, err error) {
 	}
 	if !s.caps.Has(imap.CapMove) { // the library would expunge what others have marked
 		if _, err := s.client.Copy(uids, s.c.MoveTo).Wait(); err != nil {
-			return "", s.notMoved(err)
+			return "", s.notMoved(s.fail(mail.OpDispose, err), notMovedYet)
 		}
 		return s.remove(uids)
 	}
 	if _, err := s.client.Move(uids, s.c.MoveTo).Wait(); err != nil {
-		return "", s.notMoved(err)
+		return "", s.notMoved(s.fail(mail.OpDispose, err), notMovedYet)
 	}
 	for _, r := range uids {
 		s.messages -= min(s.messages, uint32(r.Stop-r.Start)+1)
@@ -328,13 +335,14 @@ func (s *imapSession) move(uids imap.UIDSet) (warning string, err error) {
 	return "", nil
 }
 
+const notMovedYet = "; the messages are saved, and the next poll moves them"
+
 // notMoved says what to do about a mailbox that takes no messages.
-func (s *imapSession) notMoved(err error) error {
-	err = s.fail(mail.OpDispose, err)
+func (s *imapSession) notMoved(err error, rest string) error {
 	var e *mail.Error
 	if isRefusal(err) && errors.As(err, &e) {
 		e.Err = fmt.Errorf("move to %q: %w", s.c.MoveTo, e.Err)
-		e.Hint = "create the mailbox on the server, or name another one in move_to:; the messages are saved, and the next poll moves them"
+		e.Hint = "create the mailbox on the server, or name another one in move_to:" + rest
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package mailbox
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,11 +15,30 @@ import (
 	"mailpoller/internal/mail"
 )
 
-// Fetch implements poll.Session. All messages are asked for with one command.
-// Those that do not come with it are asked for again, one by one, so that each
-// has a verdict of its own; and all of them, where the server ends it with NO:
-// which of them it gave up at, it does not say.
+// Fetch implements poll.Session.
 func (s *imapSession) Fetch(ctx context.Context, refs []mail.Ref, each func(mail.Message) error) error {
+	return s.fetchAll(ctx, refs, imap.PartSpecifierNone, each)
+}
+
+// Heads implements poll.Session.
+func (s *imapSession) Heads(ctx context.Context, refs []mail.Ref, each func(mail.Message) error) error {
+	return s.fetchAll(ctx, refs, imap.PartSpecifierHeader, func(m mail.Message) error {
+		if m.Body != nil {
+			head := &beginning{most: maxHead}
+			if _, err := m.Body.WriteTo(head); err != nil {
+				return err
+			}
+			m.Body = bytes.NewReader(head.Bytes())
+		}
+		return each(m)
+	})
+}
+
+// fetchAll asks for all messages with one command. Those that do not come with it
+// are asked for again, one by one, so that each has a verdict of its own; and all
+// of them, where the server ends it with NO: which of them it gave up at, it does
+// not say.
+func (s *imapSession) fetchAll(ctx context.Context, refs []mail.Ref, part imap.PartSpecifier, each func(mail.Message) error) error {
 	defer s.conn.begin(ctx, replyBudget)()
 	if s.c.Described() {
 		if err := s.describe(refs); err != nil {
@@ -26,7 +46,7 @@ func (s *imapSession) Fetch(ctx context.Context, refs []mail.Ref, each func(mail
 		}
 	}
 	if len(refs) > 1 {
-		f, err := s.fetch(refs, each)
+		f, err := s.fetch(refs, part, each)
 		switch {
 		case f.refused(): // what came is not known to be whole
 			for _, ref := range refs {
@@ -42,7 +62,7 @@ func (s *imapSession) Fetch(ctx context.Context, refs []mail.Ref, each func(mail
 		}
 	}
 	for _, ref := range refs {
-		f, err := s.fetch([]mail.Ref{ref}, each)
+		f, err := s.fetch([]mail.Ref{ref}, part, each)
 		if err == nil && len(f.left) > 0 {
 			if f.result == nil {
 				f.result = errNotThere
@@ -98,10 +118,10 @@ type fetching struct {
 	alone  bool                         // one message was asked for
 }
 
-// fetch fetches messages with BODY.PEEK[], which leaves their flags alone.
+// fetch fetches messages, or that part of them, with BODY.PEEK, which leaves their flags alone.
 // What it returns has ended, with OK or with NO. Only what is needed is asked
 // for: every further item is one more that a server can get wrong.
-func (s *imapSession) fetch(refs []mail.Ref, each func(mail.Message) error) (*fetching, error) {
+func (s *imapSession) fetch(refs []mail.Ref, part imap.PartSpecifier, each func(mail.Message) error) (*fetching, error) {
 	var set imap.UIDSet
 	for _, ref := range refs {
 		set.AddNum(imap.UID(ref.UID))
@@ -110,7 +130,7 @@ func (s *imapSession) fetch(refs []mail.Ref, each func(mail.Message) error) (*fe
 	f := &fetching{s: s, left: slices.Clone(refs), alone: len(refs) == 1, cmd: s.client.Fetch(set, &imap.FetchOptions{
 		UID:         true,
 		RFC822Size:  true,
-		BodySection: []*imap.FetchItemBodySection{{Peek: true}},
+		BodySection: []*imap.FetchItemBodySection{{Specifier: part, Peek: true}},
 	})}
 	ended := false
 	defer func() {

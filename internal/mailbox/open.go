@@ -36,6 +36,7 @@ type Session interface {
 	Box() (box mail.Box, messages int)
 	Pick(ctx context.Context, q mail.Query) ([]mail.Ref, error)
 	Fetch(ctx context.Context, refs []mail.Ref, each func(mail.Message) error) error
+	Heads(ctx context.Context, refs []mail.Ref, each func(mail.Message) error) error
 	Apply(refs []mail.Ref, d disposition.Disposition)
 	Commit(ctx context.Context) (warning string, err error)
 	Close() error

@@ -2,6 +2,7 @@ package mailbox
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 
@@ -90,24 +91,48 @@ func (s *pop3Session) judge(refs []mail.Ref) ([]bool, error) {
 			s.done = true
 			return nil, err
 		}
-		verdicts[i] = s.filter.Judge(head, refs[i].Size)
+		verdicts[i] = s.filter.Judge(match.ReadHead(head), refs[i].Size)
 		s.opener.verdicts.note(s.c.Name, about, refs[i].UIDL, verdicts[i])
 	}
 	return verdicts, nil
 }
 
 // head reads the answer to a TOP.
-func (s *pop3Session) head() (match.Head, error) {
+func (s *pop3Session) head() ([]byte, error) {
 	s.conn.allow(replyBudget / 4)
 	if err := s.ok(); err != nil {
-		return match.Head{}, err
+		return nil, err
 	}
 	b := &beginning{most: maxHead}
 	if _, err := s.body(b); err != nil {
-		return match.Head{}, err
+		return nil, err
 	}
 	s.headed = true
-	return match.ReadHead(b.Bytes()), nil
+	return b.Bytes(), nil
+}
+
+// Heads implements poll.Session. A server without TOP has none to show.
+func (s *pop3Session) Heads(ctx context.Context, refs []mail.Ref, each func(mail.Message) error) error {
+	defer s.conn.begin(ctx, replyBudget)()
+	for _, ref := range refs {
+		if err := s.send(fmt.Appendf(nil, "TOP %d 0\r\n", ref.Num)); err != nil {
+			return s.fail(mail.OpFetch, err)
+		}
+		m := mail.Message{Ref: ref}
+		switch head, err := s.head(); {
+		case isRefusal(err):
+			m.Err = s.fail(mail.OpFetch, err)
+		case err != nil:
+			s.done = true
+			return s.fail(mail.OpFetch, err)
+		default:
+			m.Body = bytes.NewReader(head)
+		}
+		if err := each(m); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // noTop says that a server cannot tell what a filter asks for.

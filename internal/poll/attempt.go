@@ -24,11 +24,13 @@ type job struct {
 	lines    *lines // what it logs; nil for a dry run
 	result   mail.Result
 	box      mail.Box
-	faults   map[string]mail.Fault // by ID: this job's failures, and what it found too large
-	standing int                   // messages that would be taken, were saved before, and stay
-	sequence int                   // messages that were put into the folder
-	visible  map[string]bool       // by Temp: what this job has published, where there is a command
-	dry      bool                  // change nothing anywhere, and say what would be saved
+	faults   map[string]mail.Fault                  // by ID: this job's failures, and what it found too large
+	standing int                                    // messages that would be taken, were saved before, and stay
+	sequence int                                    // messages that were put into the folder
+	visible  map[string]bool                        // by Temp: what this job has published, where there is a command
+	dry      bool                                   // change nothing anywhere, and say what would be done
+	planned  func(mail.Message) (mail.Entry, error) // what a message would be saved as
+	again    int                                    // messages of a dry run that were saved before
 }
 
 // attempt takes messages until there is nothing more to take, on one session,
@@ -96,6 +98,9 @@ func (p *pass) run(ctx, hard context.Context) (err error) {
 	}
 	if err != nil {
 		return err
+	}
+	if p.dry {
+		p.result.Then = p.then()
 	}
 	return p.commit(hard)
 }

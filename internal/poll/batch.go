@@ -112,8 +112,8 @@ func (p *pass) takeAll(ctx, hard context.Context, refs []mail.Ref) error {
 		}
 	}
 	if p.dry {
-		p.plan(fresh)
-		return nil
+		p.again += len(again)
+		return p.plan(ctx, fresh)
 	}
 	if err := p.dispose(hard, again); err != nil {
 		return err
@@ -166,15 +166,6 @@ func (p *pass) takeFresh(ctx, hard context.Context, fresh []mail.Ref) error {
 		return err
 	}
 	return context.Cause(ctx)
-}
-
-// plan puts messages into the result of a dry run as if they had been saved.
-func (p *pass) plan(refs []mail.Ref) {
-	for _, ref := range refs {
-		p.result.Messages++
-		p.result.Bytes += ref.Size
-		p.result.Files = append(p.result.Files, p.Folder.Path(p.c, p.box, ref))
-	}
 }
 
 // inForce is the disposition that is in force for a saved message.

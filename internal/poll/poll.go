@@ -36,6 +36,9 @@ type Session interface {
 	// last counts. It changes nothing on an IMAP server. When each fails after
 	// it has taken the whole of its message, the session can go on.
 	Fetch(ctx context.Context, refs []mail.Ref, each func(mail.Message) error) error
+	// Heads is like Fetch, for the headers of messages alone, or the beginning
+	// of a long one. It changes nothing on any server.
+	Heads(ctx context.Context, refs []mail.Ref, each func(mail.Message) error) error
 	// Apply notes that the disposition is to be put in force for messages.
 	Apply(refs []mail.Ref, d disposition.Disposition)
 	// Commit puts in force what was noted; messages that are gone count as
@@ -71,8 +74,10 @@ type Folder interface {
 	// Ready reports why no message could be written into the folder. It
 	// writes nothing.
 	Ready(folder string) error
-	// Path is where a message will be, unless something else is there.
-	Path(c *mail.Connection, box mail.Box, ref mail.Ref) string
+	// Planned returns what says as what messages would be saved, now and in the
+	// order in which it is asked. Of a body it needs the header alone. It
+	// writes nothing.
+	Planned(c *mail.Connection, box mail.Box) func(mail.Message) (mail.Entry, error)
 }
 
 // Journal remembers what was saved. What a call has recorded is durable when

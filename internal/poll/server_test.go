@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"mailpoller/internal/disposition"
@@ -196,6 +197,20 @@ func (s *session) Fetch(ctx context.Context, refs []mail.Ref, each func(mail.Mes
 	return nil
 }
 
+// Heads hands over the part of a message in front of the first empty line.
+func (s *session) Heads(ctx context.Context, refs []mail.Ref, each func(mail.Message) error) error {
+	for _, ref := range refs {
+		if err := s.use(ctx, "heads"); err != nil {
+			return err
+		}
+		head, _, _ := strings.Cut(s.find(ref).text, "\r\n\r\n")
+		if err := each(mail.Message{Ref: ref, Body: strings.NewReader(head)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // body is a message on its way.
 type body struct {
 	*session
@@ -233,7 +248,7 @@ func (b *body) WriteTo(w io.Writer) (int64, error) {
 }
 
 func (s *session) Apply(refs []mail.Ref, d disposition.Disposition) {
-	if s.c.Dispose == disposition.Keep {
+	if s.c.Ending() == disposition.Keep {
 		s.t.Errorf("%s in a mailbox that was opened so that nothing can change in it", d)
 	}
 	for _, ref := range refs {

@@ -34,6 +34,7 @@ type server struct {
 
 // session is poll.Session on it.
 type session struct {
+	poll.Session // what a poll has no use for
 	*server
 	applied map[uint32]disposition.Disposition
 }
@@ -328,7 +329,7 @@ func (s *server) process(t *testing.T, c *mail.Connection, stateDir, point strin
 			if err := s.crash.at("before 3"); err != nil {
 				return nil, err
 			}
-			return &session{s, map[uint32]disposition.Disposition{}}, nil
+			return &session{server: s, applied: map[uint32]disposition.Disposition{}}, nil
 		}),
 		Folder: mortal{files, s.crash}, Journal: journal{store, s.crash}, Notify: tell,
 		Grace: func() time.Duration { return 0 }, Log: zap.NewNop(),

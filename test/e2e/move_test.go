@@ -32,6 +32,11 @@ func TestMoving(t *testing.T) {
 			})
 
 			s := rig.New(t, orders, archive)
+			for _, args := range [][]string{{"test", "orders"}, {"poll", "--dry-run", "orders"}} {
+				if out, errs, code := s.Run(args...); code != 1 || !strings.Contains(out+errs, `move to "Nowhere"`) || !strings.Contains(out+errs, "create the mailbox") {
+					t.Errorf("%s does not tell that there is no such mailbox: %d\n%s%s", args[0], code, out, errs)
+				}
+			}
 			v := s.Poll("orders")[0]
 			if v.State != "FAILED" || v.Error.Op != mail.OpDispose || !strings.Contains(v.Error.Message, `move to "Nowhere"`) || !strings.Contains(v.Error.Hint, "create the mailbox") {
 				t.Fatalf("there is no such mailbox: %+v %+v", v, v.Error)
@@ -41,6 +46,9 @@ func TestMoving(t *testing.T) {
 			}
 
 			s.Configure(orders.With(rig.Settings{"move_to": "Archive"}), archive)
+			if out, errs, code := s.Run("poll", "--dry-run", "orders"); code != 0 || !strings.Contains(out, `finish what an earlier poll saved (5), and move them to "Archive"`) {
+				t.Errorf("the dry run: %d\n%s%s", code, out, errs)
+			}
 			if v := s.Poll("orders")[0]; v.State != "SUCCEEDED" || v.Messages != 0 {
 				t.Errorf("what was saved is moved, and not saved again: %+v", v)
 			}

@@ -178,7 +178,7 @@ type PollView struct {
 	Attempts, Messages, Aside  int
 	Bytes                      int64
 	Duration                   float64 `json:"duration_seconds"`
-	Files, Warnings            []string
+	Files, Warnings, Then      []string
 	Error                      *struct{ Op, Kind, Message, Hint string }
 }
 
