@@ -21,6 +21,7 @@ import (
 	"golang.org/x/oauth2/jwt"
 
 	"mailpoller/internal/mail"
+	"mailpoller/internal/proxy"
 )
 
 const (
@@ -34,12 +35,31 @@ type asker struct {
 	o    *mail.OAuth2
 	name string // of the connection
 
+	through *proxy.Proxy // nil for none of the connection's own
+
 	ctx    context.Context
 	device *url.Userinfo // who we are at the device endpoint, which x/oauth2 does not say; nil for a public client
 
 	asked   bool     // a request was made
 	secrets []string // sent, and so never to be shown
 	broken  error    // why the last request had no answer, which not all of x/oauth2 passes on
+}
+
+// asker is one for a connection. The endpoints are reached as its server is.
+func (t *Tokens) asker(ctx context.Context, c *mail.Connection) (*asker, *mail.Error) {
+	a := &asker{o: c.OAuth2, name: c.Name}
+	if c.Proxy == nil {
+		return a, nil
+	}
+	password, err := t.Secrets.Get(ctx, c.Proxy.Password)
+	if err != nil {
+		return nil, mail.AsError(err, mail.OpSecret, mail.KindConfig)
+	}
+	a.through = &proxy.Proxy{Scheme: c.Proxy.Scheme, Address: c.Proxy.Address, Username: c.Proxy.Username, Password: password.Reveal()}
+	if a.through.Password != "" {
+		a.secrets = append(a.secrets, a.through.Password)
+	}
+	return a, nil
 }
 
 // client is ctx with the HTTP client that x/oauth2 uses.
@@ -76,6 +96,16 @@ func (a *asker) roundTrip(r *http.Request) (*http.Response, error) {
 		TLSClientConfig:        &tls.Config{RootCAs: a.o.Roots, MinVersion: tls.VersionTLS12},
 		DisableKeepAlives:      true, // a request an hour
 		MaxResponseHeaderBytes: maxAnswer,
+	}
+	if a.through != nil {
+		transport.Proxy = nil
+		transport.DialContext = func(ctx context.Context, _, address string) (net.Conn, error) {
+			c, err := a.through.Connect(ctx, (&net.Dialer{}).DialContext, address)
+			if err != nil {
+				err = fmt.Errorf("proxy %s://%s: %w", a.through.Scheme, a.through.Address, err)
+			}
+			return c, err
+		}
 	}
 	defer transport.CloseIdleConnections()
 	response, err := transport.RoundTrip(r.WithContext(ctx))
@@ -237,9 +267,14 @@ func (a *asker) failure(err error) *mail.Error {
 	var record tls.RecordHeaderError
 	var alert tls.AlertError
 	var wire net.Error
+	var through *proxy.Error
 	switch {
 	case errors.Is(err, context.Canceled):
 		return mail.AsError(err, mail.OpToken, mail.KindCanceled)
+	case errors.Is(err, proxy.ErrLogin):
+		e.Kind, e.Hint = mail.KindAuth, "check the user name and password in proxy:"
+	case errors.As(err, &through) && !errors.Is(err, os.ErrDeadlineExceeded):
+		e.Kind, e.Hint = mail.KindNetwork, "check proxy:, and whether the proxy lets connections through to the endpoint"
 	case errors.As(err, &certificate):
 		e.Kind, e.Hint = mail.KindTLS, "if the endpoint is the right one, add the issuer of its certificate with ca_file:"
 		var name x509.HostnameError

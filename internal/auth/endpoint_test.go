@@ -79,6 +79,38 @@ func TestWhatAnEndpointAnswersIsSaidPlainly(t *testing.T) {
 	}
 }
 
+// TestAnEndpointBehindAProxy: it has a name that only the proxy knows, and the
+// proxy wants to know who asks.
+func TestAnEndpointBehindAProxy(t *testing.T) {
+	t.Parallel()
+	for scheme, address := range mailtest.Proxies(t) {
+		t.Run(scheme, func(t *testing.T) {
+			t.Parallel()
+			server := mailtest.StartAuthServer(t)
+			secret := filepath.Join(t.TempDir(), "secret")
+			say := func(password string) {
+				if err := os.WriteFile(secret, []byte(password), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			say("not it")
+			c := connection("a", server.OAuth2("u", server.Consent("u")))
+			c.OAuth2.TokenURL = strings.Replace(c.OAuth2.TokenURL, mailtest.Host, mailtest.Hidden, 1)
+			c.Proxy = &mail.Proxy{Scheme: scheme, Address: address, Username: mailtest.ProxyUser, Password: mail.SecretSource{File: secret}}
+			tokens, _ := newTokens(t)
+			_, err := tokens.Token(t.Context(), c)
+			var e *mail.Error
+			if !errors.As(err, &e) || e.Kind != mail.KindAuth || !strings.Contains(e.Error(), "proxy "+scheme+"://"+address) || !strings.Contains(e.Hint, "proxy:") || strings.Contains(e.Error(), "not it") {
+				t.Errorf("with a wrong password: %v, %+v", err, e)
+			}
+			say(mailtest.ProxyPassword)
+			if token(t, tokens, c).Reveal() == "" {
+				t.Error("with the password there is no token")
+			}
+		})
+	}
+}
+
 func TestAnEndpointThatDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	server := mailtest.StartAuthServer(t)

@@ -31,7 +31,10 @@ func (t *Tokens) Login(ctx context.Context, c *mail.Connection) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, consentTimeout, fmt.Errorf("nobody consented within %v", consentTimeout))
 	defer cancel()
-	a := &asker{o: c.OAuth2, name: c.Name}
+	a, problem := t.asker(ctx, c)
+	if problem != nil {
+		return problem
+	}
 	answer, err := t.consent(a.client(ctx), a)
 	if err != nil {
 		if ctx.Err() != nil {

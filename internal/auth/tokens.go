@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"mailpoller/internal/mail"
+	"mailpoller/internal/proxy"
 )
 
 // TokenStore keeps refresh tokens over a restart.
@@ -231,7 +232,15 @@ func (t *Tokens) ask(ctx context.Context, g *grant, c *mail.Connection) (token m
 			err = mail.Errorf(mail.OpToken, mail.KindInternal, "the answer of the token endpoint made the program panic: %v", r)
 		}
 	}()
-	a := &asker{o: c.OAuth2, name: c.Name}
+	a, err := t.asker(ctx, c)
+	if err != nil {
+		return mail.Token{}, err
+	}
+	defer func() {
+		if errors.Is(a.broken, proxy.ErrLogin) {
+			t.Secrets.Forget(c.Proxy.Password)
+		}
+	}()
 	var refresh mail.Secret
 	var seed string
 	if c.OAuth2.Grant == mail.GrantRefreshToken {
