@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -84,10 +85,15 @@ func (c *cli) poll(ctx context.Context, d admin.Daemon, names []string, dryRun, 
 		_ = group.Wait() // its functions return no errors
 	}()
 	failed := false
+	var errs []error
 	for _, result := range results {
 		p := <-result
 		if p.err != nil {
-			return p.err
+			if ctx.Err() != nil {
+				return p.err
+			}
+			errs = append(errs, p.err) // which is no reason to stop the others
+			continue
 		}
 		failed = failed || p.result.State == mail.Failed
 		if asJSON {
@@ -104,10 +110,10 @@ func (c *cli) poll(ctx context.Context, d admin.Daemon, names []string, dryRun, 
 			fmt.Fprintln(c.stdout, "  nothing was done")
 		}
 	}
-	if failed {
+	if failed && len(errs) == 0 {
 		return errQuiet
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // connected calls do with the daemon, or with what stands in for it.

@@ -96,3 +96,19 @@ func TestExitCodes(t *testing.T) {
 		}
 	}
 }
+
+// TestAWrongNameStopsNoOther of the connections that are polled beside it.
+func TestAWrongNameStopsNoOther(t *testing.T) {
+	t.Parallel()
+	d := mailtest.StartDovecot(t)
+	u := d.NewUser(t)
+	d.Deliver(t, u, []byte("Subject: 1\r\n\r\nx\r\n"))
+	s := rig.New(t, rig.Connect(t, d, "orders", u, mail.IMAP, mail.SSLTLS).With(rig.Settings{"disposition": "DELETE"}))
+	out, errs, code := s.Run("poll", "nobody", "orders")
+	if code != 1 || !strings.Contains(errs, `"nobody": no connection`) || !strings.Contains(out, "orders: saved 1 message") {
+		t.Errorf("exit code %d\n%s%s", code, out, errs)
+	}
+	if left := d.Messages(t, u); len(left) != 0 || len(rig.Files(t, s.Dir+"/orders")) != 1 {
+		t.Errorf("%d messages are left", len(left))
+	}
+}
