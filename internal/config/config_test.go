@@ -152,7 +152,7 @@ func TestHosts(t *testing.T) {
 		"imap.example.com.": "imap.example.com.",
 		"localhost":         "localhost",
 		"mail_server":       "mail_server",
-		"bücher.example":    "bücher.example",
+		"bücher.example":    "xn--bcher-kva.example",
 		"3com.example":      "3com.example",
 		"192.0.2.1":         "192.0.2.1",
 		"::1":               "::1",

@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	yaml "go.yaml.in/yaml/v4"
+	"golang.org/x/net/idna"
 
 	"mailpoller/internal/cronspec"
 	"mailpoller/internal/disposition"
@@ -335,6 +336,13 @@ func host() kind[string] {
 			if !isLabel(part) {
 				return "", errNot
 			}
+		}
+		if strings.ContainsFunc(s, func(r rune) bool { return r >= utf8.RuneSelf }) { // as the DNS and certificates have it (RFC 5891)
+			ascii, err := idna.Lookup.ToASCII(s)
+			if err != nil {
+				return "", fmt.Errorf("it has no form in ASCII, as host names of other scripts need one: %w", err)
+			}
+			return ascii, nil
 		}
 		return s, nil
 	}, asIs)

@@ -55,6 +55,7 @@ var homes = []struct {
 	{"go.uber.org/zap", slices.Concat(layers[2:]...)},
 	{"go.yaml.in/yaml/v4", []string{"internal/config"}},
 	{"golang.org/x/net/netutil", []string{"internal/admin"}},
+	{"golang.org/x/net/idna", []string{"internal/config"}},
 	{"golang.org/x/net/proxy", []string{"internal/proxy"}},
 	{"golang.org/x/oauth2", []string{"internal/auth"}},
 	{"golang.org/x/sync", []string{"internal/folder", "cmd/poller"}},
