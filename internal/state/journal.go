@@ -178,16 +178,40 @@ func (r *record) keepSets(ctx context.Context, tx *sql.Tx) error {
 	return err
 }
 
-// forEach runs a statement for messages of the box, which it knows as $1, $2
-// and $3.
+// forEach completes a statement with the condition that a message is one of
+// refs, of this box, and runs it: for UIDs once for each range.
 func (r *record) forEach(ctx context.Context, tx *sql.Tx, refs []mail.Ref, statement string) error {
+	var uids mail.UIDSet
+	var named [][]any
+	for _, ref := range refs {
+		if ref.UID != 0 {
+			uids.Add(ref.UID, ref.UID)
+		} else {
+			named = append(named, []any{r.id, 0, ref.UIDL})
+		}
+	}
+	ranges := make([][]any, len(uids))
+	for i, u := range uids {
+		ranges[i] = []any{r.id, u.Lo, u.Hi}
+	}
+	if err := repeat(ctx, tx, statement+` WHERE box = $1 AND uid BETWEEN $2 AND $3`, ranges); err != nil {
+		return err
+	}
+	return repeat(ctx, tx, statement+oneMessage, named)
+}
+
+// repeat runs a statement once with each of the arguments.
+func repeat(ctx context.Context, tx *sql.Tx, statement string, arguments [][]any) error {
+	if len(arguments) == 0 {
+		return nil
+	}
 	prepared, err := tx.PrepareContext(ctx, statement)
 	if err != nil {
 		return err
 	}
 	defer prepared.Close()
-	for _, ref := range refs {
-		if _, err := prepared.ExecContext(ctx, r.id, ref.UID, ref.UIDL); err != nil {
+	for _, a := range arguments {
+		if _, err := prepared.ExecContext(ctx, a...); err != nil {
 			return err
 		}
 	}
@@ -210,13 +234,10 @@ func (s *Store) Save(ctx context.Context, connection string, box mail.Box, entri
 		if err != nil {
 			return err
 		}
-		replace, err := tx.PrepareContext(ctx, `DELETE FROM message`+oneMessage+` RETURNING temp = '' AND digest = $4`)
-		if err != nil {
-			return err
-		}
-		defer replace.Close()
 		insert, err := tx.PrepareContext(ctx, `INSERT INTO message (box, uid, uidl, size, octets, digest, dir, inode, temp, name, shared, pending, seen)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1, 0)`)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1, 0)
+			ON CONFLICT (box, uid, uidl) DO UPDATE SET size = excluded.size, octets = excluded.octets, digest = excluded.digest,
+			dir = excluded.dir, inode = excluded.inode, temp = excluded.temp, name = excluded.name, shared = excluded.shared, pending = 1, seen = 0`)
 		if err != nil {
 			return err
 		}
@@ -224,11 +245,11 @@ func (s *Store) Save(ctx context.Context, connection string, box mail.Box, entri
 		refs := make([]mail.Ref, len(entries))
 		for i, e := range entries {
 			refs[i] = e.Ref
-			if err := r.save(ctx, tx, replace, insert, connection, e); err != nil {
+			if err := r.save(ctx, tx, insert, connection, e); err != nil {
 				return fmt.Errorf("message %s: %w", e.ID(), err)
 			}
 		}
-		if err := r.forEach(ctx, tx, refs, `DELETE FROM fault`+oneMessage); err != nil {
+		if err := r.forEach(ctx, tx, refs, `DELETE FROM fault`); err != nil {
 			return err
 		}
 		if err := r.keepSets(ctx, tx); err != nil {
@@ -238,15 +259,17 @@ func (s *Store) Save(ctx context.Context, connection string, box mail.Box, entri
 	})
 }
 
-func (r *record) save(ctx context.Context, tx *sql.Tx, replace, insert *sql.Stmt, connection string, e mail.Entry) error {
-	var again bool // recorded before as what it is now: a message that was recognised
-	err := replace.QueryRowContext(ctx, r.id, e.UID, e.UIDL, e.Digest[:]).Scan(&again)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return err
-	}
-	if e.Temp == "" && !again {
-		if err := useUp(ctx, tx, connection, e.Digest); err != nil {
+func (r *record) save(ctx context.Context, tx *sql.Tx, insert *sql.Stmt, connection string, e mail.Entry) (err error) {
+	if e.Temp == "" {
+		var again bool // recorded before as what it is now: a message that was recognised
+		err := tx.QueryRowContext(ctx, `SELECT temp = '' AND digest = $4 FROM message`+oneMessage, r.id, e.UID, e.UIDL, e.Digest[:]).Scan(&again)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return err
+		}
+		if !again {
+			if err := useUp(ctx, tx, connection, e.Digest); err != nil {
+				return err
+			}
 		}
 	}
 	if e.UID != 0 {
@@ -287,7 +310,7 @@ func (s *Store) Dispose(ctx context.Context, connection string, box mail.Box, re
 		if err != nil || r.box != box {
 			return err
 		}
-		if err := r.forEach(ctx, tx, refs, statement+oneMessage); err != nil {
+		if err := r.forEach(ctx, tx, refs, statement); err != nil {
 			return err
 		}
 		for _, ref := range refs {
@@ -392,10 +415,10 @@ func (s *Store) Keep(ctx context.Context, connection string, box mail.Box, held 
 		if err := r.dropRanges(ctx, tx, r.saved.Minus(held.UIDs)); err != nil {
 			return err
 		}
-		if err := r.drop(ctx, tx, held, `message WHERE uid = 0 AND pending = 0`); err != nil {
+		if err := r.drop(ctx, tx, held, `message`, `uid = 0 AND pending = 0`); err != nil {
 			return err
 		}
-		if err := r.drop(ctx, tx, held, `fault WHERE 0 = 0`); err != nil {
+		if err := r.drop(ctx, tx, held, `fault`, `0 = 0`); err != nil {
 			return err
 		}
 		pending, err := entries(ctx, tx, `box = $1 AND uid > 0`, r.id)
@@ -413,22 +436,16 @@ func (s *Store) Keep(ctx context.Context, connection string, box mail.Box, held 
 
 // dropRanges deletes the messages with these UIDs, without a look at the rest.
 func (r *record) dropRanges(ctx context.Context, tx *sql.Tx, gone mail.UIDSet) error {
-	prepared, err := tx.PrepareContext(ctx, `DELETE FROM message WHERE box = $1 AND uid BETWEEN $2 AND $3 AND pending = 0`)
-	if err != nil {
-		return err
+	ranges := make([][]any, len(gone))
+	for i, uids := range gone {
+		ranges[i] = []any{r.id, uids.Lo, uids.Hi}
 	}
-	defer prepared.Close()
-	for _, uids := range gone {
-		if _, err := prepared.ExecContext(ctx, r.id, uids.Lo, uids.Hi); err != nil {
-			return err
-		}
-	}
-	return nil
+	return repeat(ctx, tx, `DELETE FROM message WHERE box = $1 AND uid BETWEEN $2 AND $3 AND pending = 0`, ranges)
 }
 
 // drop deletes those rows of the box for messages that are not held.
-func (r *record) drop(ctx context.Context, tx *sql.Tx, held mail.Set, rows string) error {
-	found, err := tx.QueryContext(ctx, `SELECT uid, uidl FROM `+rows+` AND box = $1`, r.id) //nolint:gosec // G202: a text of ours
+func (r *record) drop(ctx context.Context, tx *sql.Tx, held mail.Set, table, which string) error {
+	found, err := tx.QueryContext(ctx, `SELECT uid, uidl FROM `+table+` WHERE box = $1 AND `+which, r.id) //nolint:gosec // G202: a text of ours
 	if err != nil {
 		return err
 	}
@@ -446,5 +463,5 @@ func (r *record) drop(ctx context.Context, tx *sql.Tx, held mail.Set, rows strin
 	if err := found.Err(); err != nil {
 		return err
 	}
-	return r.forEach(ctx, tx, gone, `DELETE FROM `+rows+` AND box = $1 AND uid = $2 AND uidl = $3`)
+	return r.forEach(ctx, tx, gone, `DELETE FROM `+table)
 }
