@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
 	"modernc.org/sqlite"
@@ -43,87 +42,85 @@ var errDamaged = errors.New("state database is damaged")
 // database is the file, opened for one writer and some readers, and apart from
 // them for what need not survive a power failure.
 type database struct {
+	file                   *os.File // the same, to make it durable; open as long as the others are
 	writes, reads, history *sql.DB
 	unclean                bool // nobody closed it the last time
 }
 
 // openDatabase opens the file, made if there is none, in the newest schema. A
 // file that cannot be used is left as it is.
-func openDatabase(ctx context.Context, path string) (database, error) {
-	size, err := prepareFile(path)
-	if err != nil {
-		return database{}, err
+func openDatabase(ctx context.Context, path string) (db database, err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, db.close())
+		}
+	}()
+	var size int64
+	if db.file, size, err = openFile(path); err != nil {
+		return db, err
 	}
 	// SQLite removes its log when the last connection is closed in order.
-	var db database
 	crashed := false
 	if wal, err := os.Stat(path + logSuffix); err == nil {
 		db.unclean, crashed = true, wal.Size() > 0
 	}
-	version, err := inspect(ctx, path, crashed, size <= alwaysChecked || crashed)
-	if err != nil {
-		return database{}, err
+	if crashed {
+		if err := inspect(ctx, path); err != nil {
+			return db, err
+		}
 	}
-	// FULL syncs the log at every commit: https://www.sqlite.org/pragma.html#pragma_synchronous
+	// FULL syncs the log at every commit, and its name at the first:
+	// https://www.sqlite.org/pragma.html#pragma_synchronous
 	if db.writes, err = connect(path, 1, "_txlock=immediate", "_pragma=synchronous(FULL)", "_pragma=foreign_keys(1)"); err != nil {
-		return database{}, err
+		return db, err
+	}
+	version, err := examine(ctx, db.writes, path, !crashed && size <= alwaysChecked)
+	if err != nil {
+		return db, err
 	}
 	// NORMAL leaves the last commits to the next sync of the log.
 	if db.history, err = connect(path, 1, "_txlock=immediate", "_pragma=synchronous(NORMAL)"); err != nil {
-		return database{}, errors.Join(err, db.close())
+		return db, err
 	}
 	if db.reads, err = connect(path, readers, "_pragma=query_only(1)"); err != nil {
-		return database{}, errors.Join(err, db.close())
+		return db, err
 	}
-	if err = migrate(ctx, db.writes, path, version); err != nil {
-		return database{}, errors.Join(err, db.close())
-	}
-	return db, nil
+	return db, migrate(ctx, db.writes, path, version)
 }
 
-// inspect returns the version of the schema of a file that can be used. A
-// connection that may write would move the log of a crash into the file when
-// it is closed, also into a damaged one.
-func inspect(ctx context.Context, path string, crashed, whole bool) (version int, err error) {
-	mode := "mode=rw"
-	if crashed {
-		mode = "mode=ro"
-	}
-	db, err := connect(path, 1, mode)
+// inspect says why a file that a crash left behind cannot be used. A connection
+// that may write would move the log of the crash into the file when it is closed,
+// also into a damaged one.
+func inspect(ctx context.Context, path string) error {
+	db, err := connect(path, 1, "mode=ro")
 	if err != nil {
-		return 0, err
+		return err
 	}
-	version, err = examine(ctx, db, path)
-	if err == nil && whole {
-		err = check(ctx, db, path)
-	}
-	return version, errors.Join(err, db.Close())
+	_, err = examine(ctx, db, path, true)
+	return errors.Join(err, db.Close())
 }
 
-// prepareFile makes the database file unless it is there, and makes it and its
-// name durable: it may be a copy that an operator has just put there. It
-// returns the size. It must not be called while the file is open:
-// a process that closes a file loses the locks that SQLite has on it
+// openFile opens the database file, made if there is none, and returns its size.
+// It must not be closed while the database is open: a process that closes a file
+// loses the locks that SQLite has on it
 // (https://www.sqlite.org/howtocorrupt.html, section 2.2).
-func prepareFile(path string) (size int64, err error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return 0, err
+func openFile(path string) (file *os.File, size int64, err error) {
+	if file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+		return nil, 0, err
 	}
-	defer file.Close()
 	header := make([]byte, len(fileHeader))
 	switch n, err := io.ReadFull(file, header); {
 	case n == 0 && err == io.EOF: // new
 	case err != nil && !errors.Is(err, io.ErrUnexpectedEOF):
-		return 0, err
+		return file, 0, err
 	case !bytes.Equal(header, []byte(fileHeader)):
-		return 0, fmt.Errorf("%w: %s is not an SQLite file", errDamaged, path)
+		return file, 0, fmt.Errorf("%w: %s is not an SQLite file", errDamaged, path)
 	}
 	info, err := file.Stat()
 	if err != nil {
-		return 0, err
+		return file, 0, err
 	}
-	return info.Size(), errors.Join(file.Sync(), syncPath(filepath.Dir(path)))
+	return file, info.Size(), nil
 }
 
 // joined is the values of a column of many rows, each in a line. None holds the
@@ -152,12 +149,16 @@ func (db database) close() error {
 			errs = append(errs, d.Close())
 		}
 	}
+	if db.file != nil {
+		errs = append(errs, db.file.Close())
+	}
 	return errors.Join(errs...)
 }
 
 // examine returns the version of the schema, or says why the file is not for
-// this program. It only reads.
-func examine(ctx context.Context, db *sql.DB, path string) (version int, err error) {
+// this program, or, where the whole of it is to be read, that it is damaged. It
+// only reads.
+func examine(ctx context.Context, db *sql.DB, path string, whole bool) (version int, err error) {
 	var application, objects int
 	for _, q := range []struct {
 		query string
@@ -176,12 +177,14 @@ func examine(ctx context.Context, db *sql.DB, path string) (version int, err err
 		}
 	}
 	switch known := len(schemas()); {
-	case application == 0 && version == 0 && objects == 0:
-		return 0, nil // new
+	case application == 0 && version == 0 && objects == 0: // new
 	case application != applicationID:
 		return 0, fmt.Errorf("%s: %w", path, errForeign)
 	case version > known:
 		return 0, fmt.Errorf("%s: %w: it is of version %d, and this program knows versions up to %d", path, errNewer, version, known)
+	}
+	if whole {
+		return version, check(ctx, db, path)
 	}
 	return version, nil
 }

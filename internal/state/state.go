@@ -78,8 +78,10 @@ func (s *Store) open(ctx context.Context, dir string) (err error) {
 	if s.dir, err = filepath.Abs(dir); err != nil {
 		return err
 	}
-	if err := makeDir(s.dir); err != nil {
-		return err
+	if _, err := os.Stat(s.dir); errors.Is(err, fs.ErrNotExist) { // else Mark makes its name durable
+		if err := makeDir(s.dir); err != nil {
+			return err
+		}
 	}
 	if s.lock, err = lock(s.dir); err != nil {
 		return err
@@ -121,15 +123,20 @@ func (s *Store) begin(ctx context.Context) error {
 // of a store that was marked.
 func (s *Store) Unclean() bool { return s.db.unclean }
 
-// Mark makes it durable that the store is open. It is called before something is
-// written elsewhere that Unclean has to tell of, and costs nothing after the first
-// time.
+// Mark makes it durable that the store is there, and open. It is called before
+// something is written elsewhere that Unclean has to tell of, as it is before
+// anything is written here, and costs nothing after the first time: who only reads
+// syncs nothing.
 func (s *Store) Mark() error {
 	if s.marked.Load() {
 		return nil
 	}
-	log := filepath.Join(s.dir, databaseName+logSuffix)
-	if err := errors.Join(syncPath(log), syncPath(s.dir)); err != nil {
+	above := syncPath(filepath.Dir(s.dir))
+	if errors.Is(above, fs.ErrPermission) { // then the directory is not one that we made
+		above = nil
+	}
+	// The file may be a copy that an operator has just put there.
+	if err := errors.Join(s.db.file.Sync(), syncPath(filepath.Join(s.dir, databaseName+logSuffix)), syncPath(s.dir), above); err != nil {
 		return s.named(context.Background(), "mark "+s.dir+" as in use", err)
 	}
 	s.marked.Store(true)
@@ -170,6 +177,9 @@ func (s *Store) Check(ctx context.Context) error {
 // write runs do in a transaction that excludes every other writer from its
 // beginning on, so that what do has read holds until it is committed.
 func (s *Store) write(ctx context.Context, what string, do func(*sql.Tx) error) error {
+	if err := s.Mark(); err != nil {
+		return err
+	}
 	return s.named(ctx, what, s.transact(ctx, s.db.writes, do))
 }
 
