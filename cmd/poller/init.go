@@ -408,6 +408,7 @@ func (s *setup) try(ctx context.Context, conf *config.Config, password string) (
 	if err != nil {
 		return false, err
 	}
+	a.KeepNoCertificates()
 	test, err := s.test(ctx, a, s.Name, false)
 	if err = errors.Join(err, a.Close()); err != nil {
 		return false, err

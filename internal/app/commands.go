@@ -115,6 +115,11 @@ func (a *App) Test(ctx context.Context, name string) (mail.Test, error) {
 	return a.poller.Test(ctx, c), nil
 }
 
+// KeepNoCertificates has those that are not trusted kept nowhere: for a state
+// directory that goes away, out of which nobody could review one. It is called
+// ahead of all that opens a mailbox.
+func (a *App) KeepNoCertificates() { a.opener.Trust = nil }
+
 // Certificates implements admin.Certificates.
 func (a *App) Certificates(ctx context.Context) ([]admin.CertificateView, error) {
 	refused, err := a.store.Refused(ctx)

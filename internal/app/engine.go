@@ -47,6 +47,7 @@ type App struct {
 	secrets   *auth.Secrets
 	keys      *auth.Keys
 	tokens    *auth.Tokens
+	opener    *mailbox.Opener
 	poller    *poll.Poller
 	metrics   *metrics.Metrics
 	scheduler *schedule.Scheduler
@@ -109,12 +110,12 @@ func Open(ctx context.Context, c *config.Config, build Build, log *zap.Logger, l
 		a.metrics.Token(a.config.Load().grants[grant], expires, err)
 	}
 	a.config.Store(newLoaded(c))
-	opener := &mailbox.Opener{
+	a.opener = &mailbox.Opener{
 		Secrets: a.secrets, Tokens: a.tokens, Keys: a.keys, Trust: store, Secured: a.metrics.Secured, Log: log.Named("mailbox"),
 	}
 	a.poller = &poll.Poller{
 		Opener: poll.OpenFunc(func(ctx context.Context, c *mail.Connection) (poll.Session, error) {
-			session, err := opener.Open(ctx, c)
+			session, err := a.opener.Open(ctx, c)
 			if err != nil {
 				return nil, err // not a Session that holds nil
 			}

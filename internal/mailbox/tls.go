@@ -111,8 +111,8 @@ func (w *wire) certificateFailure(ctx context.Context, err error) error {
 		return w.cleaned(e)
 	case errors.As(err, &authority):
 		e.Hint = "look at it with `poller certs show " + short + "`; if it is the right one, `poller certs trust " + short + "`, or add its issuer with ca_file:"
-		if w.opener.Trust == nil {
-			e.Hint = "if the certificate is the right one, add its issuer with ca_file:"
+		if w.opener.Trust == nil { // poller init
+			e.Hint = "if it is the right one, name its issuer (--ca-file, ca_file:); or have the file written all the same, and `poller test` keeps the certificate for `poller certs`"
 		}
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		e.Hint = "the server's certificate, or one of its issuers, has to be renewed; see also whether the clock of this host is right"

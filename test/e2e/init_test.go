@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -171,6 +172,29 @@ func TestAConfigurationThatFailsItsTest(t *testing.T) {
 	if out, errs, code := s.Run("check"); code != 0 {
 		t.Errorf("check: %d: %s%s", code, out, errs)
 	}
+}
+
+// TestInitMeetsACertificateThatIsNotTrusted: what it says to do can be done.
+// Nothing keeps the certificate before there is a configuration.
+func TestInitMeetsACertificateThatIsNotTrusted(t *testing.T) {
+	t.Parallel()
+	s, d, user := initSite(t)
+	flags := initFlags(t, s, d, user, d.Password, mail.IMAP, mail.SSLTLS)
+	at := slices.Index(flags, "--ca-file")
+	flags = slices.Delete(flags, at, at+2)
+	out, errs, code := s.Run(append(flags, "--keep")...)
+	if code != 1 || !strings.Contains(out, "✗ certificate") || !strings.Contains(out, "--ca-file") || strings.Contains(out, "certs show") {
+		t.Fatalf("%d: %s%s", code, out, errs)
+	}
+	out, _, _ = s.Run("test", "invoices")
+	short := regexp.MustCompile("`poller certs trust ([0-9a-f]+)`").FindStringSubmatch(out)
+	if short == nil {
+		t.Fatal(out)
+	}
+	if out, errs, code := s.Run("certs", "trust", short[1]); code != 0 {
+		t.Errorf("%d: %s%s", code, out, errs)
+	}
+	works(t, s)
 }
 
 // TestWithoutATerminalNothingIsAsked: what the flags do not say is named, and a
