@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"time"
 
 	"mailpoller/internal/admin"
@@ -14,7 +16,7 @@ import (
 )
 
 // Doubts are what would keep the connections of a configuration from working
-// here and now, although the file is right: folders, secrets and keys. What
+// here and now, although the file is right: folders, secrets, keys and programs. What
 // only the daemon can know (its environment, its credentials, what a command
 // prints) is not looked at.
 func Doubts(ctx context.Context, c *config.Config) []string {
@@ -34,35 +36,41 @@ func Doubts(ctx context.Context, c *config.Config) []string {
 			doubt("key %s: the certificate %s", k.Label, text)
 		}
 	}
+	readable := func(what string, src mail.SecretSource, read func(context.Context, mail.SecretSource) (mail.Secret, error)) {
+		if src.IsZero() || !knowable(src) {
+			return
+		}
+		if _, err := read(ctx, src); err != nil {
+			doubt("%s: %v", what, mail.AsError(err, mail.OpSecret, mail.KindConfig).Err)
+		}
+	}
+	for _, t := range c.APITokens {
+		readable("token "+t.Name+" of the API", t.Secret, secrets.Get)
+	}
 	folders := folder.New("")
 	for i := range c.Connections {
 		conn := &c.Connections[i]
 		if !conn.Enabled {
 			continue
 		}
+		of := "connection " + conn.Name + ": "
 		if err := folders.Ready(conn.Folder); err != nil {
-			doubt("connection %s: folder: %v", conn.Name, mail.AsError(err, mail.OpSave, mail.KindStorage).Err)
+			doubt("%sfolder: %v", of, mail.AsError(err, mail.OpSave, mail.KindStorage).Err)
 		}
-		if knowable(conn.Password) {
-			if _, err := secrets.Get(ctx, conn.Password); err != nil {
-				doubt("connection %s: password: %v", conn.Name, mail.AsError(err, mail.OpSecret, mail.KindConfig).Err)
-			}
+		readable(of+"password", conn.Password, secrets.Get)
+		if conn.Proxy != nil {
+			readable(of+"proxy: password", conn.Proxy.Password, secrets.Get)
 		}
 		if o := conn.OAuth2; o != nil {
-			for _, s := range []struct {
-				key  string
-				src  mail.SecretSource
-				read func(context.Context, mail.SecretSource) (mail.Secret, error)
-			}{
-				{"client_secret", o.ClientSecret, secrets.Get},
-				{"refresh_token", o.RefreshToken, secrets.Get},
-				{"service_account", o.ServiceAccount, secrets.Document},
-			} {
-				if s.src.IsZero() || !knowable(s.src) {
-					continue
-				}
-				if _, err := s.read(ctx, s.src); err != nil {
-					doubt("connection %s: %s: %v", conn.Name, s.key, mail.AsError(err, mail.OpSecret, mail.KindConfig).Err)
+			readable(of+"client_secret", o.ClientSecret, secrets.Get)
+			readable(of+"refresh_token", o.RefreshToken, secrets.Get)
+			readable(of+"service_account", o.ServiceAccount, secrets.Document)
+		}
+		if conn.Notify != nil {
+			// A name alone is looked for in the PATH of the daemon.
+			if program := conn.Notify.Command[0]; filepath.IsAbs(program) {
+				if _, err := exec.LookPath(program); err != nil {
+					doubt("%snotify: %v", of, err)
 				}
 			}
 		}

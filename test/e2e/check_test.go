@@ -54,6 +54,43 @@ func TestShowMasksSecrets(t *testing.T) {
 	}
 }
 
+// TestCheckLooksAtWhatTheFileNames: what is not there is a warning, since it may
+// be there for the daemon, or later.
+func TestCheckLooksAtWhatTheFileNames(t *testing.T) {
+	t.Parallel()
+	s := rig.New(t)
+	text := `
+api_tokens: [{name: deployment, secret: {file: /nowhere/token}}]
+connections:
+  - name: orders
+    host: h.example.com
+    port: 993
+    username: u
+    password: {file: /nowhere/password}
+    match_server_hostname: ENABLED
+    proxy: {url: "socks5://proxy.example.com:1080", username: p, password: {file: /nowhere/proxy}}
+    folder: /nowhere
+    notify: {command: [/nowhere/import]}
+`
+	if err := os.WriteFile(s.Config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, errs, code := s.Run("check")
+	for _, what := range []string{
+		"token deployment of the API: file /nowhere/token:",
+		"connection orders: password: file /nowhere/password:",
+		"connection orders: proxy: password: file /nowhere/proxy:",
+		"connection orders: folder: ", "connection orders: notify: ",
+	} {
+		if !strings.Contains(errs, "warning: "+what) {
+			t.Errorf("nothing of %q", what)
+		}
+	}
+	if code != 0 || strings.Count(errs, "warning: ") != 5 {
+		t.Errorf("%d: %s%s", code, out, errs)
+	}
+}
+
 func TestDemo(t *testing.T) {
 	t.Parallel()
 	cmd := exec.CommandContext(t.Context(), rig.Binary, "demo", "--once")
