@@ -279,10 +279,10 @@ func (s *setup) typed(ctx context.Context, question, path string, dst *string) (
 
 // write tests the configuration, and puts it in its place.
 func (s *setup) write(ctx context.Context) error {
-	if err := s.ready(ctx); err != nil {
-		return err
-	}
 	if err := makeDir(filepath.Dir(s.path), s.account); err != nil {
+		return fmt.Errorf("%w; --config PATH names another place for the file", err)
+	}
+	if err := s.ready(ctx); err != nil {
 		return err
 	}
 	var files []*staged

@@ -46,7 +46,7 @@ const (
 
 // topKeys are those of the top level, in the order of the documentation.
 var topKeys = []key[top]{
-	of("listen", "where metrics and health are served over HTTP", orEmpty(listen()), func(t *top) *string { return &t.Listen }),
+	of("listen", "where metrics, health and the API are served over HTTP", orEmpty(listen()), func(t *top) *string { return &t.Listen }),
 	of("state_dir", "where the daemon keeps what must survive a restart; by default $STATE_DIRECTORY, else /var/lib/poller", path(), func(t *top) *string { return &t.StateDir }),
 	of("shutdown_grace", "how long polls in progress may take to finish the message at hand", duration(0, day), func(t *top) *time.Duration { return &t.ShutdownGrace }),
 	of("log", "how the log is written", mapping("log", logKeys), func(t *top) *Log { return &t.Log }),
@@ -89,7 +89,7 @@ var connectionKeys = []key[settings]{
 	of("folder", "where messages are saved", path(), func(s *settings) *string { return &s.Folder }),
 	of("connection_security", "TLS from the start, TLS after STARTTLS, or clear text", choice(mail.SSLTLS, mail.StartTLS, mail.NoTLS), func(s *settings) *mail.Security { return &s.Security }),
 	of("disposition", "what becomes of a saved message on the server; by default KEEP for IMAP and DELETE for POP3", choice(disposition.Dispositions()...), func(s *settings) *disposition.Disposition { return &s.Dispose }),
-	of("move_to", "the mailbox that a saved message is moved to, instead of being left where it is; IMAP only", mailbox(), func(s *settings) *string { return &s.MoveTo }),
+	of("move_to", "the mailbox that a saved message is moved to, instead of being left where it is; it has to exist; IMAP only", mailbox(), func(s *settings) *string { return &s.MoveTo }),
 	of("pull_disposition", "which message is taken; the first is the oldest, the last the newest", pull(), func(s *settings) *disposition.Pull { return &s.Pull }),
 	of("match", "which messages are taken; by default all. See docs/filters.md", matching(), func(s *settings) **match.Filter { return &s.Match }),
 	of("max_retries", "how often a failed attempt is tried again; 0 or empty for never", orEmpty(number(0, most)), func(s *settings) *int { return &s.Retry.Max }),

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"errors"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -195,6 +196,25 @@ func TestInitMeetsACertificateThatIsNotTrusted(t *testing.T) {
 		t.Errorf("%d: %s%s", code, out, errs)
 	}
 	works(t, s)
+}
+
+// TestInitHasNowhereToWrite: it says which flag names another place, and makes
+// nothing meanwhile.
+func TestInitHasNowhereToWrite(t *testing.T) {
+	t.Parallel()
+	s := bareSite(t)
+	if err := os.WriteFile(filepath.Dir(s.Config), nil, 0o600); err != nil { // a file, where the directory would be
+		t.Fatal(err)
+	}
+	s.Config = filepath.Join(filepath.Dir(s.Config), "poller", "poller.yaml")
+	folder := filepath.Join(s.Dir, "in")
+	out, errs, code := s.Run("init", "--username", "a", "--host", "h", "--password-file", "/p", "--folder", folder, "--make-folder")
+	if code != 1 || !strings.Contains(errs, "--config PATH") {
+		t.Errorf("%d: %s%s", code, out, errs)
+	}
+	if _, err := os.Stat(folder); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the folder: %v", err)
+	}
 }
 
 // TestWithoutATerminalNothingIsAsked: what the flags do not say is named, and a
