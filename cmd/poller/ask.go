@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/term"
 )
@@ -72,11 +73,18 @@ func (a *asker) secret(ctx context.Context, question string, judge func(string) 
 		return "", fmt.Errorf("read terminal: %w", err)
 	}
 	for {
-		fmt.Fprintf(a.out, "%s (not shown): ", question)
+		read, prompted := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(prompted)
+			awaitSilence(fd, before, read)
+			fmt.Fprintf(a.out, "%s (not shown): ", question)
+		}()
 		answer, err := a.read(ctx, func() (string, error) {
 			b, err := term.ReadPassword(fd)
 			return string(b), err
 		})
+		close(read)
+		<-prompted
 		fmt.Fprintln(a.out)
 		if err != nil {
 			return "", errors.Join(err, term.Restore(fd, before)) // Ctrl-C must not leave it without echo
@@ -86,6 +94,25 @@ func (a *asker) secret(ctx context.Context, question string, judge func(string) 
 			continue
 		}
 		return answer, nil
+	}
+}
+
+// awaitSilence waits until term.ReadPassword has changed the terminal, so that
+// it echoes no more: what is pasted as soon as the question appears must not be
+// seen either. It ends with the reading, and where there is no change since the
+// terminal did not echo before.
+func awaitSilence(fd int, before *term.State, read <-chan struct{}) {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for range 200 {
+		if now, err := term.GetState(fd); err != nil || *now != *before {
+			return
+		}
+		select {
+		case <-read:
+			return
+		case <-tick.C:
+		}
 	}
 }
 
