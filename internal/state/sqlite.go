@@ -78,11 +78,12 @@ func openDatabase(ctx context.Context, path string) (db database, err error) {
 	if err != nil {
 		return db, err
 	}
+	const smallCache = "_pragma=cache_size(-512)" // KiB; with the 2 MiB that are usual, the six would take a third of all memory
 	// NORMAL leaves the last commits to the next sync of the log.
-	if db.history, err = connect(path, 1, "_txlock=immediate", "_pragma=synchronous(NORMAL)"); err != nil {
+	if db.history, err = connect(path, 1, "_txlock=immediate", "_pragma=synchronous(NORMAL)", smallCache); err != nil {
 		return db, err
 	}
-	if db.reads, err = connect(path, readers, "_pragma=query_only(1)"); err != nil {
+	if db.reads, err = connect(path, readers, "_pragma=query_only(1)", smallCache); err != nil {
 		return db, err
 	}
 	return db, migrate(ctx, db.writes, path, version)
