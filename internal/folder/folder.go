@@ -24,6 +24,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -184,7 +185,15 @@ func publishIn(ctx context.Context, folder string, entries []mail.Entry, told fu
 		case !errors.Is(err, errTaken):
 			return published, vanished, failure(folder, err)
 		case proves:
-			renamed = append(renamed, e) // the rename was done before
+			still, err := proven(e)
+			if err != nil {
+				return published, vanished, failure(folder, err)
+			}
+			if still {
+				renamed = append(renamed, e) // the rename was done before
+			} else {
+				vanished = append(vanished, e)
+			}
 		default:
 			vanished = append(vanished, e)
 		}
@@ -304,20 +313,30 @@ func exists(path string) (bool, error) {
 }
 
 // renameNoReplace renames without ever replacing a file. Where the file system
-// cannot do that in one step, a look before the rename has to do: the names
-// are ours alone.
+// cannot do that in one step, a look before the rename has to do: nobody but
+// this program makes such names.
 func renameNoReplace(from, to string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.ENOTSUP) {
-		if _, err := os.Lstat(to); err == nil {
-			return fs.ErrExist
-		}
-		return os.Rename(from, to)
+		return renameAfterALook(from, to)
 	}
 	if err != nil {
 		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
 	}
 	return nil
+}
+
+// looking is held from the look to the rename: connections that share a folder
+// may want the same name at the same time.
+var looking sync.Mutex
+
+func renameAfterALook(from, to string) error {
+	looking.Lock()
+	defer looking.Unlock()
+	if _, err := os.Lstat(to); err == nil {
+		return fs.ErrExist
+	}
+	return os.Rename(from, to)
 }
 
 // holds reports whether the file at path is the message of e. A file that

@@ -127,6 +127,14 @@ func (d directories) prepare(e mail.Entry) (proves bool, err error) {
 	return inode == e.Inode, err
 }
 
+// proven looks again, by its path, whether the directory of a temporary file
+// that is gone is the one that it was written to. Somebody may have put another
+// one in its place, or taken it away, since it was opened.
+func proven(e mail.Entry) (bool, error) {
+	inode, err := identity(unix.AT_FDCWD, filepath.Dir(filepath.Join(e.Dir, e.Temp)))
+	return inode == e.Inode, err
+}
+
 // sync makes all names in them durable.
 func (d directories) sync() error {
 	for _, dir := range d {
