@@ -247,23 +247,29 @@ func (p *pass) match(ctx context.Context, pending []mail.Entry) (present, gone [
 	for _, ref := range found {
 		byID[ref.ID()] = ref
 	}
-	var others []mail.Entry
+	var others []mail.Ref
 	for _, e := range pending {
 		switch ref, ok := byID[e.ID()]; {
 		case !ok:
 			gone = append(gone, e.Ref)
 		case ref.Size != e.Size && ref.Size != 0 && e.Size != 0:
-			others = append(others, e)
+			others = append(others, e.Ref)
 			p.log.Warn("server uses the name of a saved message for another one, which is taken as new", zap.String("uid", e.ID()))
 		default:
 			present = append(present, ref)
 		}
 	}
-	return present, gone, p.forget(ctx, others)
+	// They were delivered, and their commands are still due.
+	if err := p.Journal.Dispose(ctx, p.c.Name, p.box, others, disposition.Delete); err != nil {
+		return nil, nil, err
+	}
+	for _, ref := range others {
+		p.ledger.Saved.Remove(ref)
+	}
+	return present, gone, nil
 }
 
-// forget takes entries out of the journal that stand for no message, or for
-// one that was not delivered.
+// forget takes entries out of the journal that were not delivered.
 func (p *pass) forget(ctx context.Context, entries []mail.Entry) error {
 	if len(entries) == 0 {
 		return nil

@@ -102,7 +102,7 @@ type Journal interface {
 	SetFaults(ctx context.Context, connection string, box mail.Box, faults []mail.Fault) error
 	// Keep drops what is recorded of messages that the server does not hold.
 	Keep(ctx context.Context, connection string, box mail.Box, held mail.Set) error
-	// Renamed records that an entry will get another name, for its notice.
+	// Renamed records that an entry, and its notice, will get another name.
 	Renamed(ctx context.Context, connection string, e mail.Entry) error
 	// Notices are the commands that have still to be run, at most so many, in
 	// the order of the messages.

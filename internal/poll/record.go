@@ -108,9 +108,9 @@ func (p *pass) recorded(hard context.Context, r *recording) error {
 
 // renamed records the name that a message will get instead of the recorded
 // one, before it gets it: once it has, only the journal knows which of several
-// files it is. It is nil where nobody asks.
+// files it is, and where its description is. It is nil where nobody asks.
 func (p *pass) renamed(ctx context.Context) func(mail.Entry) error {
-	if p.c.Notify == nil {
+	if p.c.Notify == nil && !p.c.Metadata {
 		return nil
 	}
 	return func(e mail.Entry) error { return p.Journal.Renamed(ctx, p.c.Name, e) }

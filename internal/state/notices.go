@@ -17,11 +17,16 @@ func addNotice(ctx context.Context, tx *sql.Tx, connection string, e mail.Entry)
 	return err
 }
 
-// Renamed records that an entry will get another name, where a command is to
-// be run for it.
+// Renamed records that a pending entry will get another name: it is what a
+// publication that is tried again begins with, and what a command hears of.
 func (s *Store) Renamed(ctx context.Context, connection string, e mail.Entry) error {
 	return s.write(ctx, "record name of a message of "+connection, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `UPDATE notice SET name = $2 WHERE temp = $1`, e.Temp, e.Name)
+		_, err := tx.ExecContext(ctx, `UPDATE message SET name = $3
+			WHERE pending = 1 AND temp = $2 AND box IN (SELECT id FROM box WHERE connection = $1)`, connection, e.Temp, e.Name)
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `UPDATE notice SET name = $2 WHERE temp = $1`, e.Temp, e.Name)
 		return err
 	})
 }

@@ -21,6 +21,7 @@ func notices(onMailbox func(title string, test func(ctx context.Context, f *fixt
 		renamed := told
 		renamed.Name = "other.eml"
 		f.ok(f.Renamed(ctx, "c", renamed))
+		f.want(f.ledger(box).Pending[0].Name, "other.eml")
 		due, err := f.Notices(ctx, "c", 10)
 		f.ok(err)
 		f.want(len(due) == 1 && due[0].Pending, true)
