@@ -345,3 +345,38 @@ func TestAStructureThatCannotBeReadFailsOnePoll(t *testing.T) {
 		t.Errorf("the next poll takes %v, and not %d others", refs, others)
 	}
 }
+
+// TestTheFirstMessageWithoutAHeaderDoesNotStandInTheWay: a server that says that
+// it has TOP, and refuses it for the first message that is asked for, has it.
+func TestTheFirstMessageWithoutAHeaderDoesNotStandInTheWay(t *testing.T) {
+	t.Parallel()
+	server := mailtest.Script(t, func(c *mailtest.Conn) {
+		c.Send("+OK hi\r\n")
+		for {
+			switch line := c.Line(); line {
+			case "CAPA":
+				c.Send("+OK\r\nUSER\r\nTOP\r\nUIDL\r\n.\r\n")
+			case "STAT":
+				c.Send("+OK 2 20\r\n")
+			case "UIDL":
+				c.Send("+OK\r\n1 a\r\n2 b\r\n.\r\n")
+			case "LIST 2":
+				c.Send("+OK 2 10\r\n")
+			case "TOP 1 0":
+				c.Send("-ERR message is damaged\r\n")
+			case "TOP 2 0":
+				c.Send("+OK\r\nSubject: wanted\r\n\r\n.\r\n")
+			case "QUIT":
+				c.Send("+OK\r\n")
+				return
+			default:
+				c.Send("+OK\r\n")
+			}
+		}
+	})
+	c := mailtest.Connection(t, mailtest.NewCA(t), mail.POP3, mail.NoTLS, server.Port, "user", "canary")
+	c.Match = &match.Filter{Subject: []string{"wanted"}}
+	if refs, _ := once(t, opener(), c, mail.Query{Limit: 1}); len(refs) != 1 || refs[0].Num != 2 {
+		t.Errorf("picked %v", refs)
+	}
+}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 
+	"go.uber.org/zap"
+
 	"mailpoller/internal/mail"
 	"mailpoller/internal/match"
 )
@@ -80,10 +82,12 @@ func (s *pop3Session) judge(refs []mail.Ref) ([]bool, error) {
 	if err := s.send(commands); err != nil {
 		return nil, err
 	}
+	_, hasTop := s.caps["TOP"]
 	for _, i := range unknown {
 		head, err := s.head()
 		switch {
-		case isRefusal(err) && s.headed: // this one alone: it is left where it is, and asked for again
+		case isRefusal(err) && (s.headed || hasTop): // this one alone: it is left where it is, and asked for again
+			s.headless(about, refs[i], err)
 			continue
 		case isRefusal(err):
 			return nil, s.noTop(err)
@@ -95,6 +99,17 @@ func (s *pop3Session) judge(refs []mail.Ref) ([]bool, error) {
 		s.opener.verdicts.note(s.c.Name, about, refs[i].UIDL, verdicts[i])
 	}
 	return verdicts, nil
+}
+
+// headless says once that a message cannot be judged. No unique-id holds a
+// blank, so what is remembered of it is no verdict.
+func (s *pop3Session) headless(about string, ref mail.Ref, err error) {
+	key := "refused " + ref.UIDL
+	if _, said := s.opener.verdicts.verdict(s.c.Name, about, key); !said {
+		s.opener.verdicts.note(s.c.Name, about, key, true)
+		s.log.Warn("server does not show the header of a message, which is left where it is: match cannot be judged",
+			zap.String("uid", ref.UIDL), zap.Error(s.fail(mail.OpPick, err)))
+	}
 }
 
 // head reads the answer to a TOP.

@@ -55,11 +55,11 @@ func (c Command) Run(ctx context.Context, input []byte, arguments ...string) err
 	switch {
 	case err == nil:
 		return nil
-	case ctx.Err() != nil:
-		err = context.Cause(ctx)
 	case errors.Is(err, exec.ErrWaitDelay): // it is done, and what it left behind goes
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		return nil
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
 	case errors.Is(err, syscall.EPIPE): // it did its work without reading its input
 		return nil
 	}

@@ -43,6 +43,10 @@ func program(args []string) int {
 		_ = child.Start()
 		_ = os.WriteFile(args[1], fmt.Append(nil, child.Process.Pid), 0o600)
 		_ = unix.Pause() // until it is killed
+	case "leave":
+		child := exec.Command(os.Args[0], "program", "child")
+		child.Stderr = os.Stderr
+		_ = child.Start()
 	case "child":
 		_ = unix.Pause() // until it is killed
 	}
@@ -122,6 +126,17 @@ func TestAProgramThatHangsIsKilledWithItsChildren(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := command("hang", file).Run(ctx, nil); err == nil || !strings.Contains(err.Error(), "canceled") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestAProgramThatLeavesAChildBehindDidItsWork, also when the child holds its
+// pipes for longer than the program itself may take.
+func TestAProgramThatLeavesAChildBehindDidItsWork(t *testing.T) {
+	t.Parallel()
+	leaving := command("leave")
+	leaving.Timeout = 3 * time.Second
+	if err := leaving.Run(t.Context(), nil); err != nil {
 		t.Errorf("%v", err)
 	}
 }

@@ -2,6 +2,7 @@ package tracing
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	sdk "go.opentelemetry.io/otel/sdk/trace"
@@ -96,7 +97,7 @@ func (q *queue) export(ctx context.Context, spans []sdk.ReadOnlySpan) {
 	if err != nil {
 		q.counted(0, len(spans))
 		if !q.failing {
-			q.log.Warn("the trace collector takes no spans; they are dropped until it does", zap.Error(err))
+			q.log.Warn("the trace collector takes no spans; they are dropped until it does", zap.String("error", brief(err)))
 		}
 	} else {
 		q.counted(len(spans), 0)
@@ -105,4 +106,17 @@ func (q *queue) export(ctx context.Context, spans []sdk.ReadOnlySpan) {
 		}
 	}
 	q.failing = err != nil
+}
+
+// maxSaid is how much of what a collector answers goes to the log, in octets.
+const maxSaid = 500
+
+// brief is an error in one line that a log can hold: it may have a whole answer
+// of the collector in it.
+func brief(err error) string {
+	text := err.Error()
+	if len(text) > maxSaid {
+		text = text[:maxSaid] + "..."
+	}
+	return strings.Join(strings.Fields(strings.ToValidUTF8(text, "")), " ")
 }

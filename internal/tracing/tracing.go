@@ -64,7 +64,7 @@ func New(ctx context.Context, endpoint, version string, counted func(exported, d
 		log.Warn("OTEL_RESOURCE_ATTRIBUTES cannot be read", zap.Error(err))
 	}
 	// What the library has to say goes to the log, and not past it.
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("tracing", zap.Error(err)) }))
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("tracing", zap.String("error", brief(err))) }))
 	q := newQueue(exporter, counted, log)
 	provider := sdk.NewTracerProvider(sdk.WithSpanProcessor(q), sdk.WithResource(about))
 	return &Tracing{tracer: provider.Tracer("mailpoller"), provider: provider, queue: q}, nil

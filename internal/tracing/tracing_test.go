@@ -3,6 +3,8 @@ package tracing
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -86,6 +88,20 @@ func TestACollectorThatComesBack(t *testing.T) {
 	q.export(t.Context(), []sdk.ReadOnlySpan{ended()})
 	if done != 1 || lost != 2 || s.took != 1 || log.Len() != 2 {
 		t.Errorf("%d exported, %d dropped, %d lines in the log", done, lost, log.Len())
+	}
+}
+
+// TestACollectorThatSaysMuchFillsNoLog: what it answers is not ours to keep.
+func TestACollectorThatSaysMuchFillsNoLog(t *testing.T) {
+	t.Parallel()
+	core, log := observer.New(zap.InfoLevel)
+	s := &slow{wait: make(chan struct{}), fail: errors.New("body: " + strings.Repeat("x\n", 1<<20))}
+	close(s.wait)
+	q := newQueue(s, func(int, int) {}, zap.New(core))
+	q.export(t.Context(), []sdk.ReadOnlySpan{ended()})
+	line := fmt.Sprint(log.All()[0].ContextMap())
+	if len(line) > 1000 || !strings.Contains(line, "body: x x") {
+		t.Errorf("a line of %d octets: %.200q", len(line), line)
 	}
 }
 
