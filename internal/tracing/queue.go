@@ -2,7 +2,6 @@ package tracing
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	sdk "go.opentelemetry.io/otel/sdk/trace"
@@ -106,17 +105,4 @@ func (q *queue) export(ctx context.Context, spans []sdk.ReadOnlySpan) {
 		}
 	}
 	q.failing = err != nil
-}
-
-// maxSaid is how much of what a collector answers goes to the log, in octets.
-const maxSaid = 500
-
-// brief is an error in one line that a log can hold: it may have a whole answer
-// of the collector in it.
-func brief(err error) string {
-	text := err.Error()
-	if len(text) > maxSaid {
-		text = text[:maxSaid] + "..."
-	}
-	return strings.Join(strings.Fields(strings.ToValidUTF8(text, "")), " ")
 }

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -53,6 +54,9 @@ func New(ctx context.Context, endpoint, version string, counted func(exported, d
 	if endpoint != "" {
 		options = append(options, otlptracehttp.WithEndpointURL(strings.TrimSuffix(endpoint, "/")+"/v1/traces"))
 	}
+	// What the library has to say goes to the log, and not past it.
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("tracing", zap.String("error", brief(err))) }))
+	otel.SetLogger(logr.New(sayings{log}))
 	exporter, err := otlptracehttp.New(ctx, options...)
 	if err != nil {
 		return nil, fmt.Errorf("open trace exporter: %w", err)
@@ -63,8 +67,6 @@ func New(ctx context.Context, endpoint, version string, counted func(exported, d
 	if err != nil {
 		log.Warn("OTEL_RESOURCE_ATTRIBUTES cannot be read", zap.Error(err))
 	}
-	// What the library has to say goes to the log, and not past it.
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("tracing", zap.String("error", brief(err))) }))
 	q := newQueue(exporter, counted, log)
 	provider := sdk.NewTracerProvider(sdk.WithSpanProcessor(q), sdk.WithResource(about))
 	return &Tracing{tracer: provider.Tracer("mailpoller"), provider: provider, queue: q}, nil

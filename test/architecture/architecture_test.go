@@ -52,6 +52,7 @@ var homes = []struct {
 	{"github.com/youmark/pkcs8", []string{"internal/tlspolicy"}},
 	{"github.com/xdg-go/scram", []string{"internal/mailbox"}},
 	{"go.opentelemetry.io/otel", []string{"internal/tracing"}},
+	{"github.com/go-logr/logr", []string{"internal/tracing"}},
 	{"go.uber.org/zap", slices.Concat(layers[2:]...)},
 	{"go.yaml.in/yaml/v4", []string{"internal/config"}},
 	{"golang.org/x/net/netutil", []string{"internal/admin"}},
