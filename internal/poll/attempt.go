@@ -1,6 +1,7 @@
 package poll
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -65,6 +66,9 @@ type pass struct {
 	skip    mail.Set   // of this box: failed in this attempt, set aside, too large, or about to be deleted
 	failed  []failure  // messages that failed in this attempt
 	applied []mail.Ref // noted by Apply, and not yet committed
+
+	disposing func() error // waits for the journal to record dispositions; nil where it does not
+	disposal  int          // how many
 }
 
 // failure is a message that could not be had.
@@ -79,6 +83,7 @@ func (p *pass) run(ctx, hard context.Context) (err error) {
 	if p.session, err = p.open(ctx); err != nil { // 3
 		return err
 	}
+	defer func() { err = cmp.Or(err, p.settled()) }()
 	defer func() {
 		if closed := p.session.Close(); closed != nil {
 			p.log.Debug("session did not close in order", zap.Error(closed))

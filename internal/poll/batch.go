@@ -127,7 +127,7 @@ func (p *pass) takeFresh(ctx, hard context.Context, fresh []mail.Ref) error {
 	var before *recording // of the batch ahead of the one that is fetched
 	defer func() {
 		if before != nil {
-			<-before.done // also when this goroutine panics
+			_ = before.wait() // also when this goroutine panics; what it came to is known, or will be
 		}
 	}()
 	for len(fresh) > 0 && ctx.Err() == nil {
@@ -359,16 +359,36 @@ func (p *pass) commit(ctx context.Context) error {
 	return p.disposed(ctx, refs)
 }
 
+// disposed begins to record that the disposition of messages is in force (10).
+// Until it is recorded, the journal has them as pending, which is as true: so the
+// next batch is fetched meanwhile.
 func (p *pass) disposed(ctx context.Context, refs []mail.Ref) error {
-	if err := p.Journal.Dispose(ctx, p.c.Name, p.box, refs, p.c.Ending()); err != nil {
+	if err := p.settled(); err != nil { // of the batch before
 		return err
 	}
-	p.result.Disposed += len(refs)
-	for _, ref := range refs {
-		if p.c.Ending() == disposition.Seen {
+	if p.c.Ending() == disposition.Seen {
+		for _, ref := range refs {
 			p.ledger.Seen.Add(ref)
 		}
 	}
+	p.disposing = p.beside(func() error {
+		return p.Journal.Dispose(context.WithoutCancel(ctx), p.c.Name, p.box, refs, p.c.Ending())
+	})
+	p.disposal = len(refs)
+	return nil
+}
+
+// settled waits until what disposed has begun is recorded.
+func (p *pass) settled() error {
+	if p.disposing == nil {
+		return nil
+	}
+	wait := p.disposing
+	p.disposing = nil
+	if err := wait(); err != nil {
+		return err
+	}
+	p.result.Disposed += p.disposal
 	return nil
 }
 

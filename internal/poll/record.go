@@ -20,9 +20,31 @@ type recording struct {
 	saved     bool         // journaled
 	published []mail.Entry // the part that is visible
 	vanished  []mail.Entry // the part whose folder was replaced
-	err       error
-	fault     any           // a panic, which goes on where the recording is waited for
-	done      chan struct{} // closed when it has ended
+	wait      func() error // until it has ended, for why it ended early
+}
+
+// beside begins to do something, and returns what waits for it to end. A panic
+// goes on there.
+func (p *pass) beside(do func() error) (wait func() error) {
+	done := make(chan struct{})
+	var err error
+	var fault any
+	go func() {
+		defer close(done)
+		defer func() {
+			if fault = recover(); fault != nil {
+				p.log.Error("panic beside the session", zap.ByteString("stack", debug.Stack()))
+			}
+		}()
+		err = do()
+	}()
+	return func() error {
+		<-done
+		if fault != nil {
+			panic(fault)
+		}
+		return err
+	}
 }
 
 // record begins to make messages durable (6), to journal (7) and to publish
@@ -34,30 +56,25 @@ func (p *pass) record(ctx context.Context, batch []mail.Ref, entries []mail.Entr
 	if len(entries) == 0 {
 		return nil
 	}
-	r := &recording{entries: entries, done: make(chan struct{})}
-	go func() {
-		defer close(r.done)
-		defer func() {
-			if r.fault = recover(); r.fault != nil {
-				p.log.Error("panic while messages were recorded", zap.ByteString("stack", debug.Stack()))
-			}
-		}()
-		ctx := context.WithoutCancel(ctx)
-		if r.err = p.Folder.Sync(p.c.Folder, entries); r.err != nil {
-			return
+	r := &recording{entries: entries}
+	ctx = context.WithoutCancel(ctx)
+	r.wait = p.beside(func() (err error) {
+		if err := p.Folder.Sync(p.c.Folder, entries); err != nil {
+			return err
 		}
 		place := func(e mail.Entry) int { return slices.IndexFunc(batch, e.Same) }
 		slices.SortFunc(entries, func(a, b mail.Entry) int { return cmp.Compare(place(a), place(b)) })
-		if r.err = p.Folder.Settle(entries); r.err != nil {
-			return
+		if err := p.Folder.Settle(entries); err != nil {
+			return err
 		}
 		r.synced = true
-		if r.err = p.Journal.Save(ctx, p.c.Name, p.box, entries); r.err != nil {
-			return
+		if err := p.Journal.Save(ctx, p.c.Name, p.box, entries); err != nil {
+			return err
 		}
 		r.saved = true
-		r.published, r.vanished, r.err = p.Folder.Publish(ctx, entries, p.renamed(ctx))
-	}()
+		r.published, r.vanished, err = p.Folder.Publish(ctx, entries, p.renamed(ctx))
+		return err
+	})
 	return r
 }
 
@@ -67,14 +84,12 @@ func (p *pass) finish(ctx context.Context, r *recording) ([]mail.Ref, error) {
 	if r == nil {
 		return nil, nil
 	}
-	<-r.done
+	failed := r.wait()
 	switch {
-	case r.fault != nil:
-		panic(r.fault)
 	case !r.synced:
-		return nil, p.discard(r.entries, r.err)
+		return nil, p.discard(r.entries, failed)
 	case !r.saved:
-		return nil, p.unrecorded(context.WithoutCancel(ctx), r.entries, r.err)
+		return nil, p.unrecorded(context.WithoutCancel(ctx), r.entries, failed)
 	}
 	for _, e := range r.entries {
 		p.ledger.Saved.Add(e.Ref)
@@ -90,10 +105,10 @@ func (p *pass) finish(ctx context.Context, r *recording) ([]mail.Ref, error) {
 	if err := p.taken(ctx, r.vanished); err != nil {
 		return saved, err
 	}
-	if r.err == nil && len(r.vanished) > 0 {
-		r.err = mail.Errorf(mail.OpSave, mail.KindStorage, "folder %s was replaced while messages were put into it", p.c.Folder)
+	if failed == nil && len(r.vanished) > 0 {
+		failed = mail.Errorf(mail.OpSave, mail.KindStorage, "folder %s was replaced while messages were put into it", p.c.Folder)
 	}
-	return saved, r.err
+	return saved, failed
 }
 
 // recorded waits for a recording and puts the disposition in force for what it
