@@ -271,13 +271,13 @@ type journal struct {
 // around does a call between two points. An error at the second one leaves
 // done what the call did, as a crash there would.
 func (r *rig) around(before string, call func() error, after string) error {
-	if err := r.at(before); err != nil {
+	if err := r.comeBy(before); err != nil {
 		return err
 	}
 	if err := call(); err != nil {
 		return err
 	}
-	return r.at(after)
+	return r.comeBy(after)
 }
 
 func (j *journal) Load(ctx context.Context, connection string, box mail.Box) (l mail.Ledger, err error) {

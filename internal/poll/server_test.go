@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"mailpoller/internal/disposition"
@@ -47,6 +48,7 @@ type server struct {
 	closed   int
 	retracts bool                     // the first message that is handed over next is taken back
 	at       func(point string) error // called at each point where a test may interfere
+	one      sync.Mutex               // at a time
 }
 
 // add puts a message at the end of the mailbox.
@@ -73,10 +75,18 @@ func (s *server) Open(ctx context.Context, c *mail.Connection) (Session, error) 
 
 // try is what interferes at a point: the end of the context, or the test.
 func (s *server) try(ctx context.Context, point string) error {
-	if err := s.at(point); err != nil {
+	if err := s.comeBy(point); err != nil {
 		return err
 	}
 	return context.Cause(ctx)
+}
+
+// comeBy lets the test interfere at a point, in one at a time: the journal and
+// the folder work beside the session.
+func (s *server) comeBy(point string) error {
+	s.one.Lock()
+	defer s.one.Unlock()
+	return s.at(point)
 }
 
 // session is an open mailbox.
