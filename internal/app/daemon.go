@@ -48,6 +48,10 @@ func (a *App) Run(ctx context.Context, hangups <-chan os.Signal, ready func(list
 		ends = append(ends, func() { cancel(); wait.Wait() })
 	}
 
+	a.beginTracing(ctx, c.Tracing.Endpoint)
+	if a.tracing != nil {
+		start(a.tracing.Run) // ahead of all that polls, to end behind the last one
+	}
 	control, err := admin.ListenControl(ctx, SocketPath(c.StateDir))
 	if err != nil {
 		return err
@@ -68,12 +72,6 @@ func (a *App) Run(ctx context.Context, hangups <-chan os.Signal, ready func(list
 			handler = admin.Profiles(handler)
 		}
 		start(func(ctx context.Context) error { return admin.Serve(ctx, public, handler) })
-	}
-	if endpoint := c.Tracing.Endpoint; tracing.Wanted(endpoint) {
-		if a.tracing, err = tracing.New(ctx, endpoint, a.build.Version, a.metrics.Spans, a.log.Named("tracing")); err != nil {
-			return err
-		}
-		start(a.tracing.Run) // ahead of the scheduler, to end behind its last poll
 	}
 	a.readKeys(ctx)
 	start(a.scheduler.Run)
@@ -98,6 +96,21 @@ func (a *App) Run(ctx context.Context, hangups <-chan os.Signal, ready func(list
 			return nil
 		}
 	}
+}
+
+// beginTracing makes ready for spans, where they are wanted. That they cannot be
+// had, as by variables of OpenTelemetry that contradict each other, is no reason
+// to leave mail where it is.
+func (a *App) beginTracing(ctx context.Context, endpoint string) {
+	if !tracing.Wanted(endpoint) {
+		return
+	}
+	t, err := tracing.New(ctx, endpoint, a.build.Version, a.metrics.Spans, a.log.Named("tracing"))
+	if err != nil {
+		a.log.Error("no spans are made: correct tracing: or the variables OTEL_*, and restart", zap.Error(err))
+		return
+	}
+	a.tracing = t
 }
 
 func addressOf(l net.Listener) string {

@@ -70,9 +70,9 @@ func (s *Store) Planned(c *mail.Connection, box mail.Box) func(mail.Message) (ma
 const nearby = 8
 
 // settled is a name of an entry that nothing has, nor, where it is described, its
-// description. Behind the first few it is
-// searched for in ever larger steps, and back from there: a sender who gives
-// many messages one subject makes them no slower to save.
+// description. Behind the first few it is searched for in ever larger steps, and
+// back from there: a sender who gives many messages one subject makes them no
+// slower to save.
 func settled(e mail.Entry, described bool, given map[string]bool) (string, error) {
 	paths := func(n int) []string {
 		name := numbered(e.Name, n)

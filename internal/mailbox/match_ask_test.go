@@ -48,7 +48,7 @@ func once(t *testing.T, o *Opener, c *mail.Connection, q mail.Query) (refs []mai
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
-	return refs, s.(interface{ NotMatching() int }).NotMatching()
+	return refs, s.NotMatching()
 }
 
 func mixed(subject string) []byte {

@@ -39,6 +39,7 @@ type Session interface {
 	Heads(ctx context.Context, refs []mail.Ref, each func(mail.Message) error) error
 	Apply(refs []mail.Ref, d disposition.Disposition)
 	Commit(ctx context.Context) (warning string, err error)
+	NotMatching() int
 	Close() error
 }
 

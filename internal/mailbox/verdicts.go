@@ -117,8 +117,7 @@ type judging struct {
 	left int       // messages that do not match, as far as they were looked at here
 }
 
-// NotMatching is how many messages were found here not to match. What the server
-// tells apart is not counted.
+// NotMatching implements poll.Session. What the server tells apart is not counted.
 func (w *wire) NotMatching() int { return w.judging.left }
 
 // mayJudge reports whether there is time to look at further messages: half of

@@ -25,13 +25,11 @@ type job struct {
 	lines    *lines // what it logs; nil for a dry run
 	result   mail.Result
 	box      mail.Box
-	faults   map[string]mail.Fault                  // by ID: this job's failures, and what it found too large
-	standing int                                    // messages that would be taken, were saved before, and stay
-	sequence int                                    // messages that were put into the folder
-	visible  map[string]bool                        // by Temp: what this job has published, where there is a command
-	dry      bool                                   // change nothing anywhere, and say what would be done
-	planned  func(mail.Message) (mail.Entry, error) // what a message would be saved as
-	again    int                                    // messages of a dry run that were saved before
+	faults   map[string]mail.Fault // by ID: this job's failures, and what it found too large
+	standing int                   // messages that would be taken, were saved before, and stay
+	sequence int                   // messages that were put into the folder
+	visible  map[string]bool       // by Temp: what this job has published, where there is a command
+	dry      bool                  // change nothing anywhere, and say what would be done
 }
 
 // attempt takes messages until there is nothing more to take, on one session,
@@ -69,6 +67,9 @@ type pass struct {
 
 	disposing func() error // waits for the journal to record dispositions; nil where it does not
 	disposal  int          // how many
+
+	planned func(mail.Message) (mail.Entry, error) // dry run: what a message would be saved as
+	again   int                                    // dry run: messages that an earlier poll was done with, and that are disposed of anew
 }
 
 // failure is a message that could not be had.
@@ -98,9 +99,7 @@ func (p *pass) run(ctx, hard context.Context) (err error) {
 		}
 	}
 	err = p.drain(ctx, hard) // 5 to 10
-	if s, ok := p.session.(judging); ok {
-		p.result.NotMatching = s.NotMatching()
-	}
+	p.result.NotMatching = p.session.NotMatching()
 	if err != nil {
 		return err
 	}
@@ -109,10 +108,6 @@ func (p *pass) run(ctx, hard context.Context) (err error) {
 	}
 	return p.commit(hard)
 }
-
-// judging is a session that looks at messages itself, where the server cannot
-// tell which of them match, and counts those that do not.
-type judging interface{ NotMatching() int }
 
 // open opens the mailbox; for a dry run so that nothing can change in it. A
 // folder that is missing is found now, and not when the first message comes.

@@ -112,8 +112,7 @@ func (p *pass) takeAll(ctx, hard context.Context, refs []mail.Ref) error {
 		}
 	}
 	if p.dry {
-		p.again += len(again)
-		return p.plan(ctx, fresh)
+		return p.plan(ctx, fresh, again)
 	}
 	if err := p.dispose(hard, again); err != nil {
 		return err

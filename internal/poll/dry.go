@@ -11,8 +11,14 @@ import (
 )
 
 // plan puts messages into the result of a dry run as if they had been saved: in
-// the order in which they would come.
-func (p *pass) plan(ctx context.Context, refs []mail.Ref) error {
+// the order in which they would come. Of those that were saved before it counts
+// what would be disposed of anew; the pending ones are finished before.
+func (p *pass) plan(ctx context.Context, refs, again []mail.Ref) error {
+	for _, ref := range again {
+		if !slices.ContainsFunc(p.ledger.Pending, func(e mail.Entry) bool { return ref.Same(e.Ref) }) {
+			p.again++
+		}
+	}
 	if p.planned == nil {
 		p.planned = p.Folder.Planned(p.c, p.box)
 	}

@@ -244,6 +244,10 @@ func TestPreviewChangesNothing(t *testing.T) {
 				if preview.Outcome != mail.OutcomeSaved || preview.Attempts != 1 || !preview.DryRun {
 					t.Fatalf("the dry run came to %+v", preview)
 				}
+				r.same("then", []string{
+					"finish what an earlier poll saved (1), and delete them from the server",
+					fmt.Sprintf("delete them from the server (%d)", preview.Messages),
+				}, preview.Then)
 				r.left("1", "2", "3", "4", "5")
 				r.delivered("1")
 				r.same("fetched", fetched, fmt.Sprint(r.fetched))

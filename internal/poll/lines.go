@@ -69,8 +69,8 @@ func lineEncoder() zapcore.Encoder {
 	})
 }
 
-// beside is a logger whose lines are also kept here.
-func (l *lines) beside(log *zap.Logger) *zap.Logger {
+// tee is a logger whose lines are also kept here.
+func (l *lines) tee(log *zap.Logger) *zap.Logger {
 	own := zapcore.NewCore(lineEncoder(), l, zapcore.DebugLevel)
 	return log.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core { return zapcore.NewTee(core, own) }))
 }

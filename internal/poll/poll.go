@@ -45,6 +45,9 @@ type Session interface {
 	// done. It may say what an operator should know. With POP3 it ends the
 	// session.
 	Commit(ctx context.Context) (warning string, err error)
+	// NotMatching is how many messages were found not to match here, where the
+	// server cannot tell.
+	NotMatching() int
 	Close() error
 }
 
@@ -135,7 +138,7 @@ func (p *Poller) Poll(ctx context.Context, c *mail.Connection) mail.Result {
 	kept := &lines{}
 	ctx = kept.listening(ctx)
 	j := p.newJob(ctx, c)
-	j.log, j.lines = kept.beside(p.Log).With(zap.String("connection", c.Name), zap.String("job", j.result.Job)), kept
+	j.log, j.lines = kept.tee(p.Log).With(zap.String("connection", c.Name), zap.String("job", j.result.Job)), kept
 	return j.run(ctx)
 }
 

@@ -46,6 +46,7 @@ type server struct {
 	fetched  map[string]int
 	opened   int
 	closed   int
+	others   int                      // messages that do not match
 	retracts bool                     // the first message that is handed over next is taken back
 	at       func(point string) error // called at each point where a test may interfere
 	one      sync.Mutex               // at a time
@@ -220,6 +221,9 @@ func (s *session) Heads(ctx context.Context, refs []mail.Ref, each func(mail.Mes
 	}
 	return nil
 }
+
+// NotMatching is what the test says.
+func (s *session) NotMatching() int { return s.others }
 
 // body is a message on its way.
 type body struct {

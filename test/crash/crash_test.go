@@ -41,6 +41,8 @@ type session struct {
 
 var box = mail.Box{Account: "imap://u@h/INBOX", Validity: 7}
 
+func (s *session) NotMatching() int { return 0 }
+
 func (s *session) Box() (mail.Box, int) { return box, len(s.messages) }
 
 func (s *session) Pick(_ context.Context, q mail.Query) ([]mail.Ref, error) {

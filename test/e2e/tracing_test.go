@@ -176,3 +176,19 @@ func TestATraceCollectorThatIsAway(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 }
+
+// TestTracingThatCannotBegin stops no mail: what is wrong with the variables of
+// OpenTelemetry is said, and polls go on without spans.
+func TestTracingThatCannotBegin(t *testing.T) {
+	t.Parallel()
+	d := mailtest.StartDovecot(t)
+	user := d.NewUser(t)
+	d.Deliver(t, user, rig.Numbered(1)...)
+	s := rig.New(t, rig.Connect(t, d, "good", user, mail.IMAP, mail.SSLTLS).With(rig.Settings{"schedule": "@every 1s"}))
+	daemon := s.Start("OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318", "OTEL_EXPORTER_OTLP_CERTIFICATE="+d.CA.PEMFile(t)).Ready()
+	daemon.Await(0, `"msg":"no spans[^"]*".*TLS`)
+	daemon.Await(0, `"msg":"poll finished".*"messages":1`)
+	if code := daemon.Stop(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
