@@ -156,37 +156,48 @@ func TestAServerWithoutTOPIsSaidPlainly(t *testing.T) {
 }
 
 // TestAMessageWithoutAHeaderDoesNotStandInTheWay: a server that refuses TOP for one
-// message alone.
+// message alone. Whether it has TOP it shows by answering one, or says so: then also
+// the first that is asked for may be refused.
 func TestAMessageWithoutAHeaderDoesNotStandInTheWay(t *testing.T) {
 	t.Parallel()
-	server := mailtest.Script(t, func(c *mailtest.Conn) {
-		c.Send("+OK hi\r\n")
-		for {
-			switch line := c.Line(); line {
-			case "STAT":
-				c.Send("+OK 3 30\r\n")
-			case "UIDL":
-				c.Send("+OK\r\n1 a\r\n2 b\r\n3 c\r\n.\r\n")
-			case "LIST 3":
-				c.Send("+OK 3 10\r\n")
-			case "TOP 1 0":
-				c.Send("+OK\r\nSubject: x\r\n\r\n.\r\n")
-			case "TOP 3 0":
-				c.Send("+OK\r\nSubject: wanted\r\n\r\n.\r\n")
-			case "CAPA", "TOP 2 0":
-				c.Send("-ERR no\r\n")
-			case "QUIT":
-				c.Send("+OK\r\n")
-				return
-			default:
-				c.Send("+OK\r\n")
+	for name, row := range map[string]struct{ capa, refused string }{
+		"a server that answered one": {"-ERR no\r\n", "TOP 2 0"},
+		"a server that says so":      {"+OK\r\nUSER\r\nTOP\r\nUIDL\r\n.\r\n", "TOP 1 0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := mailtest.Script(t, func(c *mailtest.Conn) {
+				c.Send("+OK hi\r\n")
+				for {
+					switch line := c.Line(); line {
+					case "CAPA":
+						c.Send(row.capa)
+					case "STAT":
+						c.Send("+OK 3 30\r\n")
+					case "UIDL":
+						c.Send("+OK\r\n1 a\r\n2 b\r\n3 c\r\n.\r\n")
+					case "LIST 3":
+						c.Send("+OK 3 10\r\n")
+					case row.refused:
+						c.Send("-ERR message is damaged\r\n")
+					case "TOP 1 0", "TOP 2 0":
+						c.Send("+OK\r\nSubject: x\r\n\r\n.\r\n")
+					case "TOP 3 0":
+						c.Send("+OK\r\nSubject: wanted\r\n\r\n.\r\n")
+					case "QUIT":
+						c.Send("+OK\r\n")
+						return
+					default:
+						c.Send("+OK\r\n")
+					}
+				}
+			})
+			c := mailtest.Connection(t, mailtest.NewCA(t), mail.POP3, mail.NoTLS, server.Port, "user", "canary")
+			c.Match = &match.Filter{Subject: []string{"WANTED"}}
+			if refs, _ := once(t, opener(), c, mail.Query{Limit: 1}); len(refs) != 1 || refs[0].Num != 3 {
+				t.Errorf("picked %v", refs)
 			}
-		}
-	})
-	c := mailtest.Connection(t, mailtest.NewCA(t), mail.POP3, mail.NoTLS, server.Port, "user", "canary")
-	c.Match = &match.Filter{Subject: []string{"WANTED"}}
-	if refs, _ := once(t, opener(), c, mail.Query{Limit: 1}); len(refs) != 1 || refs[0].Num != 3 {
-		t.Errorf("picked %v", refs)
+		})
 	}
 }
 
@@ -343,40 +354,5 @@ func TestAStructureThatCannotBeReadFailsOnePoll(t *testing.T) {
 	_ = s.Close()
 	if refs, others := once(t, o, c, mail.Query{}); len(refs) != 1 || refs[0].UID != 2 || others != 1 {
 		t.Errorf("the next poll takes %v, and not %d others", refs, others)
-	}
-}
-
-// TestTheFirstMessageWithoutAHeaderDoesNotStandInTheWay: a server that says that
-// it has TOP, and refuses it for the first message that is asked for, has it.
-func TestTheFirstMessageWithoutAHeaderDoesNotStandInTheWay(t *testing.T) {
-	t.Parallel()
-	server := mailtest.Script(t, func(c *mailtest.Conn) {
-		c.Send("+OK hi\r\n")
-		for {
-			switch line := c.Line(); line {
-			case "CAPA":
-				c.Send("+OK\r\nUSER\r\nTOP\r\nUIDL\r\n.\r\n")
-			case "STAT":
-				c.Send("+OK 2 20\r\n")
-			case "UIDL":
-				c.Send("+OK\r\n1 a\r\n2 b\r\n.\r\n")
-			case "LIST 2":
-				c.Send("+OK 2 10\r\n")
-			case "TOP 1 0":
-				c.Send("-ERR message is damaged\r\n")
-			case "TOP 2 0":
-				c.Send("+OK\r\nSubject: wanted\r\n\r\n.\r\n")
-			case "QUIT":
-				c.Send("+OK\r\n")
-				return
-			default:
-				c.Send("+OK\r\n")
-			}
-		}
-	})
-	c := mailtest.Connection(t, mailtest.NewCA(t), mail.POP3, mail.NoTLS, server.Port, "user", "canary")
-	c.Match = &match.Filter{Subject: []string{"wanted"}}
-	if refs, _ := once(t, opener(), c, mail.Query{Limit: 1}); len(refs) != 1 || refs[0].Num != 2 {
-		t.Errorf("picked %v", refs)
 	}
 }
