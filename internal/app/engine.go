@@ -104,6 +104,7 @@ func Open(ctx context.Context, c *config.Config, build Build, log *zap.Logger, l
 		probes:  newProbes(),
 		live:    make(map[string]mail.Result),
 	}
+	a.folders.Left = store.LeaveUnclean
 	a.keys = auth.NewKeys(a.secrets)
 	a.tokens = auth.NewTokens(a.secrets, store, log.Named("oauth"))
 	a.tokens.Asked = func(grant string, expires time.Time, err *mail.Error) {
@@ -171,6 +172,7 @@ func (a *App) Close() error {
 func (a *App) clean(ctx context.Context) error {
 	temps, err := a.store.Temps(ctx)
 	if err != nil {
+		a.folders.Leave()
 		return err
 	}
 	keep := make(map[string]bool, len(temps))

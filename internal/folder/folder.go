@@ -35,6 +35,9 @@ import (
 // Store writes into the folders of any number of connections. It holds no
 // state and may be used by many goroutines.
 type Store struct {
+	// Left, unless nil, hears that temporary files may stay behind, for Clean to
+	// remove at the next start. It is set before the first use.
+	Left   func()
 	prefix string // of the names of our temporary files
 }
 
@@ -370,9 +373,18 @@ func (s *Store) Discard(e mail.Entry) error {
 	}
 	err := errors.Join(os.RemoveAll(filepath.Join(e.Dir, e.Temp)), os.RemoveAll(metadataTemp(e)))
 	if err != nil {
+		s.Leave()
 		return failure(e.Dir, err)
 	}
 	return nil
+}
+
+// Leave leaves temporary files where they are, to be published or to be removed
+// by Clean at the next start, as what is recorded by then will say.
+func (s *Store) Leave() {
+	if s.Left != nil {
+		s.Left()
+	}
 }
 
 // Clean removes the temporary files that a crash left in a folder, except
@@ -385,6 +397,7 @@ func (s *Store) Clean(folder string, keep map[string]bool) (int, error) {
 	for _, at := range layouts { // whatever the format was
 		removed, err := s.clean(filepath.Join(folder, at.temps), keep)
 		if n += removed; err != nil {
+			s.Leave()
 			return n, err
 		}
 	}

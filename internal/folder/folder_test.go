@@ -270,3 +270,18 @@ func TestCleaningSparesWhatIsRecordedOrNotOurs(t *testing.T) {
 		t.Errorf("a missing folder: %v", err)
 	}
 }
+
+func TestWhatCannotBeRemovedIsLeft(t *testing.T) {
+	t.Parallel()
+	dir, s := t.TempDir(), New("i")
+	left := 0
+	s.Left = func() { left++ }
+	e := write(t, s, dir, message(1, "a"))
+	if err := s.Discard(e); err != nil || left != 0 {
+		t.Error(left, err)
+	}
+	e.Temp = strings.Repeat("x", 300) // no system call takes it
+	if err := s.Discard(e); mail.AsError(err, "", "").Kind != mail.KindStorage || left != 1 {
+		t.Error(left, err)
+	}
+}

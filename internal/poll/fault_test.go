@@ -86,6 +86,33 @@ func TestTheJournalMayHaveRecorded(t *testing.T) {
 	}
 }
 
+// TestTheJournalHasNotRecordedAndCannotBeAsked: its files stay then too, and the next
+// start removes them, also where the program has ended in good order.
+func TestTheJournalHasNotRecordedAndCannotBeAsked(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, mail.IMAP, disposition.Delete)
+	r.mailbox("12")
+	broken := false
+	r.at = func(point string) error {
+		if broken = broken || point == "save"; broken {
+			return errBusy
+		}
+		return nil
+	}
+	r.fails(mail.KindState)
+	if n := len(r.names(true)); n != 2 {
+		t.Fatalf("%d temporary files", n)
+	}
+	r.unhindered()
+	r.restart()
+	if hidden := r.names(true); len(hidden) > 0 {
+		t.Errorf("%v stayed behind", hidden)
+	}
+	r.poll(mail.OutcomeSaved)
+	r.delivered("1", "2")
+	r.left()
+}
+
 // TestTheServerDoesNotCommit: the messages are saved and stay pending until
 // the server does, and are not fetched again. A deletion that was carried out
 // although QUIT was not answered +OK is found done.

@@ -74,6 +74,8 @@ type Folder interface {
 	// name than it has, before it does.
 	Publish(ctx context.Context, entries []mail.Entry, renamed func(mail.Entry) error) (published, vanished []mail.Entry, err error)
 	Discard(e mail.Entry) error
+	// Leave has the next start remove temporary files that nothing is recorded of.
+	Leave()
 	// Ready reports why no message could be written into the folder. It
 	// writes nothing.
 	Ready(folder string) error
@@ -179,6 +181,7 @@ func (j *job) run(ctx context.Context) (result mail.Result) {
 			if j.Panicked != nil {
 				j.Panicked()
 			}
+			j.Folder.Leave() // what was being written, that is
 			result = j.end(&mail.Error{
 				Op: mail.OpPoll, Kind: mail.KindInternal, Err: fmt.Errorf("panic: %v", fault),
 				Hint: "this is a fault of poller: please report it with the stack in the log",

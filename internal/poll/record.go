@@ -155,6 +155,7 @@ func (p *pass) count(e mail.Entry) {
 func (p *pass) unrecorded(ctx context.Context, entries []mail.Entry, err error) error {
 	ledger, failed := p.Journal.Load(ctx, p.c.Name, p.box)
 	if failed != nil {
+		p.Folder.Leave()
 		return err
 	}
 	recorded := make(map[string]bool)

@@ -78,14 +78,17 @@ func (r *rig) start(log *zap.Logger) {
 	r.store, err = state.Open(context.Background(), r.dir)
 	r.ok(err)
 	files := folder.New(r.store.Instance())
-	temps, err := r.store.Temps(context.Background())
-	r.ok(err)
-	keep := make(map[string]bool)
-	for _, path := range temps {
-		keep[filepath.Base(path)] = true
+	files.Left = r.store.LeaveUnclean
+	if r.store.Unclean() {
+		temps, err := r.store.Temps(context.Background())
+		r.ok(err)
+		keep := make(map[string]bool)
+		for _, path := range temps {
+			keep[filepath.Base(path)] = true
+		}
+		_, err = files.Clean(r.c.Folder, keep)
+		r.ok(err)
 	}
-	_, err = files.Clean(r.c.Folder, keep)
-	r.ok(err)
 	r.Poller = Poller{
 		Opener:  r.server,
 		Folder:  &publisher{files, r},

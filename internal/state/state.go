@@ -50,6 +50,7 @@ type Store struct {
 
 	broken atomic.Pointer[error] // wraps errUncertain
 	marked atomic.Bool           // the file of the log, whose presence means unclean, is durable
+	leave  atomic.Bool           // Close leaves that file
 
 	judging sync.Mutex // what is recorded of trust is put into force in its order
 	trusted atomic.Pointer[certificates]
@@ -118,8 +119,8 @@ func (s *Store) begin(ctx context.Context) error {
 	return s.loadTrusted(ctx)
 }
 
-// Unclean reports whether whoever had the store before did not close it: a crash
-// may have left something behind. After a power failure it is sure to say so only
+// Unclean reports whether whoever had the store before did not close it, or said
+// LeaveUnclean: something may have been left behind. After a power failure it is sure to say so only
 // of a store that was marked.
 func (s *Store) Unclean() bool { return s.db.unclean }
 
@@ -143,10 +144,21 @@ func (s *Store) Mark() error {
 	return nil
 }
 
+// LeaveUnclean has the next one who opens the store see it as Unclean.
+func (s *Store) LeaveUnclean() { s.leave.Store(true) }
+
 // Close closes the database and gives up the lock. It is called once, when
 // every other call has returned.
 func (s *Store) Close() error {
-	return s.named(context.Background(), "close "+s.dir, errors.Join(s.db.close(), s.lock.Close()))
+	err := s.db.close()
+	if s.leave.Load() { // SQLite has removed its log, and takes an empty one for none
+		log, opened := os.OpenFile(filepath.Join(s.dir, databaseName+logSuffix), os.O_CREATE, 0o600)
+		err = errors.Join(err, opened)
+		if opened == nil {
+			err = errors.Join(err, log.Close(), syncPath(s.dir))
+		}
+	}
+	return s.named(context.Background(), "close "+s.dir, errors.Join(err, s.lock.Close()))
 }
 
 // Instance is eight hex digits that tell this state directory from any other,

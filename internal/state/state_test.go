@@ -81,6 +81,24 @@ func TestOpenMakesTheDirectory(t *testing.T) {
 	}
 }
 
+// TestUnclean until somebody has the store who closes it and leaves nothing.
+func TestUnclean(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for i, row := range []struct{ before, leave bool }{{false, true}, {true, true}, {true, false}, {false, false}} {
+		s := openIn(t, dir)
+		if s.Unclean() != row.before {
+			t.Errorf("use %d: unclean %t", i, s.Unclean())
+		}
+		if row.leave {
+			s.LeaveUnclean()
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestOneStorePerDirectory(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
