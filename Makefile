@@ -15,6 +15,8 @@ NFPM := .cache/bin/nfpm
 # What make test gives the tests: see DovecotEnv and SystemdEnv in
 # internal/mailtest, and prometheusEnv in test/prometheus.
 SERVERS := POLLER_TEST_DOVECOT=1 POLLER_TEST_PROMETHEUS=1 POLLER_TEST_SYSTEMD=1
+# Never from the cache of go test: it does not see the program that tests build and run.
+ANEW    := -count=1
 # Tests with a module of their own.
 WIRES   := test/wires
 MODULES := $(WIRES) test/oauth
@@ -39,8 +41,8 @@ package: $(NFPM) ## Build dist/: static binaries, .deb and .rpm, for amd64 and a
 .PHONY: test
 test: $(NFPM) ## Run the whole suite; as root on Debian it installs the servers it needs
 	scripts/install-test-servers
-	$(SERVERS) go test -race -timeout $(TIMEOUT) ./...
-	for m in $(MODULES); do $(SERVERS) go -C $$m test -race -timeout $(TIMEOUT) ./...; done
+	$(SERVERS) go test -race $(ANEW) -timeout $(TIMEOUT) ./...
+	for m in $(MODULES); do $(SERVERS) go -C $$m test -race $(ANEW) -timeout $(TIMEOUT) ./...; done
 
 .PHONY: race
 race: ## Run the tests that need no server, under the race detector
@@ -50,13 +52,13 @@ race: ## Run the tests that need no server, under the race detector
 .PHONY: e2e
 e2e: ## Run the real binary against real servers
 	scripts/install-test-servers
-	$(SERVERS) go test -count=1 -timeout $(TIMEOUT) ./test/e2e/...
+	$(SERVERS) go test $(ANEW) -timeout $(TIMEOUT) ./test/e2e/...
 
 .PHONY: torture
 torture: ## Inject faults for hours: TORTURE is how long each row of each experiment goes on
 	scripts/install-test-servers
-	$(SERVERS) POLLER_TORTURE=$(TORTURE) go test -count=1 -parallel 4 -timeout 12h -v ./test/torture | grep -E '^\||FAIL|^ok|_test.go'
-	$(SERVERS) POLLER_TORTURE=$(TORTURE) go -C $(WIRES) test -count=1 -parallel 4 -timeout 12h -v . | grep -E '^\||FAIL|^ok|_test.go'
+	$(SERVERS) POLLER_TORTURE=$(TORTURE) go test $(ANEW) -parallel 4 -timeout 12h -v ./test/torture | grep -E '^\||FAIL|^ok|_test.go'
+	$(SERVERS) POLLER_TORTURE=$(TORTURE) go -C $(WIRES) test $(ANEW) -parallel 4 -timeout 12h -v . | grep -E '^\||FAIL|^ok|_test.go'
 
 .PHONY: mutants
 mutants: ## Break the order of sync, journal and disposal on purpose, and see that tests notice
@@ -92,7 +94,7 @@ fuzz: ## Run each fuzz test for FUZZTIME
 bench: ## Measure the real binary against a real Dovecot, beside its peers, and print tables
 	scripts/install-test-servers
 	scripts/install-bench-peers
-	$(SERVERS) go test -tags bench -count=1 -v -timeout 90m ./bench $(BENCH)
+	$(SERVERS) go test -tags bench $(ANEW) -v -timeout 90m ./bench $(BENCH)
 
 .PHONY: bench-go
 bench-go: ## Run the benchmarks in Go, and compare them with the last run

@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	_ "mailpoller/internal/app" // the program under test: go test runs again when it has changed
 	"mailpoller/internal/mail"
 	"mailpoller/internal/mailtest"
 )
