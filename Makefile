@@ -66,9 +66,9 @@ mutants: ## Break the order of sync, journal and disposal on purpose, and see th
 	$(SERVERS) scripts/check-mutants
 
 .PHONY: lint
-lint: $(LINT) ## Check format, vet, layers and more (.golangci.yml)
-	$(LINT) run
-	for m in $(MODULES); do (cd $$m && $(CURDIR)/$(LINT) run); done
+lint: $(LINT) ## Check format, vet, layers and more (.golangci.yml), and that go.mod is tidy
+	go mod verify
+	for m in . $(MODULES); do (cd $$m && go mod tidy -diff && $(CURDIR)/$(LINT) run); done
 
 .PHONY: fmt
 fmt: $(LINT) ## Format the code
@@ -77,9 +77,6 @@ fmt: $(LINT) ## Format the code
 
 .PHONY: check
 check: lint test ## What has to pass before a change lands
-	go mod tidy -diff
-	go mod verify
-	for m in $(MODULES); do go -C $$m mod tidy -diff; done
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZTIME
