@@ -31,7 +31,7 @@ demo: build ## See it work: a mail server with sample messages, and the daemon p
 
 .PHONY: build
 build: ## Build bin/poller, static
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/poller ./cmd/poller
+	CGO_ENABLED=0 go build -trimpath -buildvcs=auto -ldflags '-s -w -X main.version=$(VERSION)' -o bin/poller ./cmd/poller
 
 .PHONY: package
 package: $(NFPM) ## Build dist/: static binaries, .deb and .rpm, for amd64 and arm64

@@ -89,10 +89,6 @@ func newConfig(path string) *Config {
 // read reads as much of a configuration as can be read.
 func read(path string) (*Config, *loader) {
 	c := newConfig(path)
-	// systemd separates several state directories by colons.
-	if dir, _, _ := strings.Cut(os.Getenv("STATE_DIRECTORY"), ":"); dir != "" {
-		c.StateDir = dir
-	}
 	l := newLoader()
 	l.load(c)
 	return c, l
@@ -106,7 +102,15 @@ func (l *loader) load(c *Config) {
 		return
 	}
 	t := top{Config: c}
+	usual := c.StateDir
+	// systemd separates several state directories by colons.
+	if dir, _, _ := strings.Cut(os.Getenv("STATE_DIRECTORY"), ":"); dir != "" {
+		c.StateDir = dir
+	}
 	at := decode(l, *root, topKeys, &t)
+	if _, said := at["state_dir"]; !said && c.StateDir != usual {
+		l.warn(*root, "state_dir: %s comes from $STATE_DIRECTORY, which only the daemon has: commands use %s, and with a journal of their own deliver again what is delivered; write it here", c.StateDir, usual)
+	}
 
 	base := section{settings: newSettings()}
 	if t.defaults.Node != nil {

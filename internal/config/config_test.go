@@ -379,11 +379,17 @@ connections: [{name: a}, {name: b}, {name: c, ca_file: %s}]
 
 func TestTheStateDirectoryIsSystemds(t *testing.T) {
 	t.Setenv("STATE_DIRECTORY", "/var/lib/one:/var/lib/two")
-	if got := load(t, minimal).StateDir; got != "/var/lib/one" {
-		t.Errorf("got %s", got)
-	}
-	if got := load(t, "state_dir: /srv/state"+minimal).StateDir; got != "/srv/state" {
-		t.Errorf("got %s", got)
+	for text, want := range map[string]struct {
+		dir    string
+		warned bool
+	}{
+		minimal:                           {"/var/lib/one", true},
+		"state_dir: /srv/state" + minimal: {"/srv/state", false},
+	} {
+		c := load(t, text)
+		if warned := strings.Contains(fmt.Sprint(c.Warnings), "comes from $STATE_DIRECTORY"); c.StateDir != want.dir || warned != want.warned {
+			t.Errorf("got %s, warned: %t", c.StateDir, warned)
+		}
 	}
 }
 

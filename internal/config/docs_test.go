@@ -10,7 +10,11 @@ import (
 	"testing"
 )
 
-const reference = "../../docs/configuration.md"
+// The reference, and the manual page that says the same.
+const (
+	reference = "../../docs/configuration.md"
+	manual    = "../../docs/man/poller.yaml.5"
+)
 
 // groups are the keys of a connection as an operator looks for them.
 var groups = []struct {
@@ -27,32 +31,51 @@ var groups = []struct {
 	{"When, and what if it fails", []string{"schedule", "max_retries", "retry_interval", "back_off", "timeout", "poll_timeout"}},
 }
 
-// TestTheReferenceIsThatOfTheTables: docs/configuration.md says what the tables of
-// keys say.
+// TestTheReferenceIsThatOfTheTables: docs/configuration.md and poller.yaml(5) say
+// what the tables of keys say.
 func TestTheReferenceIsThatOfTheTables(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile(reference)
+	var page, man strings.Builder
+	for _, s := range chapters(t) {
+		fmt.Fprintf(&page, "%s %s\n\n", strings.Repeat("#", s.depth), s.title)
+		if fmt.Fprintf(&man, ".Ss %s\n", mdoc(s.title)); len(s.rows) > 0 {
+			page.WriteString(s.markdown() + "\n")
+			man.WriteString(s.mdoc())
+		}
+	}
+	inserted(t, reference, "<!-- the keys -->\n", "<!-- end -->", page.String())
+	inserted(t, manual, ".Sh KEYS\n", ".Sh FILES", man.String())
+}
+
+// inserted compares the part of a file between two marks.
+func inserted(t *testing.T, file, begin, end, got string) {
+	t.Helper()
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	const begin, end = "<!-- the keys -->\n", "<!-- end -->"
 	before, rest, ok := strings.Cut(string(text), begin)
 	_, after, ok2 := strings.Cut(rest, end)
 	if !ok || !ok2 {
-		t.Fatalf("%s has no place for the tables", reference)
+		t.Fatalf("%s has no place for the tables", file)
 	}
-	golden(t, reference, before+begin+keys(t)+end+after)
+	golden(t, file, before+begin+got+end+after)
 }
 
-// keys are the tables, as they stand in the reference.
-func keys(t *testing.T) string {
+// chapter is a table under its title, or a title alone.
+type chapter struct {
+	depth int
+	title string
+	table
+}
+
+// chapters are the tables, in the order of the reference.
+func chapters(t *testing.T) []chapter {
 	t.Helper()
 	connection := named(t, "connection")
-	var page strings.Builder
-	page.WriteString("## A connection\n")
+	all := []chapter{{depth: 2, title: "A connection"}}
 	grouped := make(map[string]bool)
 	for _, g := range groups {
-		fmt.Fprintf(&page, "\n### %s\n\n", g.title)
 		part := table{required: required}
 		for _, name := range g.keys {
 			i := slices.Index(connection.names(), name)
@@ -62,29 +85,25 @@ func keys(t *testing.T) string {
 			grouped[name] = true
 			part.rows = append(part.rows, connection.rows[i])
 		}
-		page.WriteString(part.markdown())
+		all = append(all, chapter{3, g.title, part})
 	}
 	for _, name := range connection.names() {
 		if !grouped[name] {
 			t.Errorf("%s stands in no group: give it a place in the reference", name)
 		}
 	}
-	for _, section := range []struct{ title, table string }{
-		{"### Tokens: `oauth2`", "oauth2"},
-		{"### A proxy that asks who one is: `proxy`", "proxy"},
-		{"### Whom to tell: `notify`", "notify"},
-		{"### Where a secret comes from", "source"},
-		{"## The top level", ""},
-		{"### `log`", "log"},
-		{"### `limits`", "limits"},
-		{"### Each of `api_tokens`", "api_token"},
-		{"### `tracing`", "tracing"},
-		{"### Each of `keys`", "key"},
-	} {
-		fmt.Fprintf(&page, "\n%s\n\n%s", section.title, named(t, section.table).markdown())
-	}
-	page.WriteString("\n")
-	return page.String()
+	return append(all,
+		chapter{3, "Tokens: `oauth2`", named(t, "oauth2")},
+		chapter{3, "A proxy that asks who one is: `proxy`", named(t, "proxy")},
+		chapter{3, "Whom to tell: `notify`", named(t, "notify")},
+		chapter{3, "Where a secret comes from", named(t, "source")},
+		chapter{2, "The top level", named(t, "")},
+		chapter{3, "`log`", named(t, "log")},
+		chapter{3, "`limits`", named(t, "limits")},
+		chapter{3, "Each of `api_tokens`", named(t, "api_token")},
+		chapter{3, "`tracing`", named(t, "tracing")},
+		chapter{3, "Each of `keys`", named(t, "key")},
+	)
 }
 
 // markdown is a table as it stands on a page.
@@ -103,6 +122,28 @@ func (t table) markdown() string {
 		fmt.Fprintf(&page, "| `%s` | %s | %s | %s |\n", r.name, escape.Replace(r.about), escape.Replace(r.accepts), standard)
 	}
 	return page.String()
+}
+
+// mdoc is a table as it stands on a manual page; see mdoc(7).
+func (t table) mdoc() string {
+	var page strings.Builder
+	page.WriteString(".Bl -tag -width Ds\n")
+	for _, r := range t.rows {
+		fmt.Fprintf(&page, ".It Cm %s\n%s.\nAccepted: %s.\n", r.name, mdoc(strings.TrimSuffix(r.about, ".")), mdoc(r.accepts))
+		switch {
+		case slices.Contains(t.required, r.name):
+			page.WriteString("Required.\n")
+		case r.standard != nil:
+			fmt.Fprintf(&page, "Default: %s.\n", mdoc(fmt.Sprint(r.standard)))
+		}
+	}
+	page.WriteString(".El\n")
+	return page.String()
+}
+
+// mdoc is text in which nothing is a request.
+func mdoc(text string) string {
+	return strings.NewReplacer("\n", " ", `\`, `\e`, "`", "").Replace(strings.TrimLeft(text, ".'"))
 }
 
 // TestWhatTheGuidesComeToLoads: each configuration of docs/migration.md and of

@@ -291,7 +291,7 @@ func hint(dir string, err error) string {
 		return "make room on the file system of " + dir + "; what could not be recorded stays on the server"
 	case c == sqlite3.SQLITE_READONLY, c == sqlite3.SQLITE_CANTOPEN, c == sqlite3.SQLITE_PERM,
 		errors.Is(err, fs.ErrPermission), errors.Is(err, unix.EROFS):
-		return "make " + dir + " and the files in it writable for the user that runs poller"
+		return "make " + dir + " and the files in it writable for the user that runs poller, or name another state_dir: in the configuration"
 	case c == sqlite3.SQLITE_BUSY:
 		return "another program keeps " + dir + "/" + databaseName + " locked: end it"
 	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):

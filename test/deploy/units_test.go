@@ -63,11 +63,16 @@ func TestTheTemplateIsTheUnit(t *testing.T) {
 		}
 		return text
 	}
+	const explicit = "UnsetEnvironment=STATE_DIRECTORY\n"
+	before, after, found := strings.Cut(settings("poller@.service"), "# The file names it:")
+	if _, after, found = strings.Cut(after, explicit); !found {
+		t.Fatalf("poller@.service has no %s", explicit)
+	}
 	replaced := strings.NewReplacer(
 		"poller/%i.yaml", "poller/poller.yaml", "daemon (%i)", "daemon", "poller-%i", "poller",
-	).Replace(settings("poller@.service"))
+	).Replace(before + after)
 	if replaced != settings("poller.service") {
-		t.Error("poller@.service differs from poller.service in more than its paths")
+		t.Error("poller@.service differs from poller.service in more than its paths, and that the file names them")
 	}
 }
 
