@@ -177,7 +177,7 @@ func (c *cli) printResult(r mail.Result, dryRun bool) {
 		fmt.Fprintf(c.stdout, "%s: passes over %s; see `poller status`\n", r.Connection, quantity(r.Aside, "message"))
 	}
 	if r.NotMatching > 0 {
-		fmt.Fprintf(c.stdout, "%s: of the messages that were looked at, %d did not match\n", r.Connection, r.NotMatching)
+		fmt.Fprintf(c.stdout, "%s: %s passed over, for match:\n", r.Connection, quantity(r.NotMatching, "message"))
 	}
 	for _, w := range r.Warnings {
 		fmt.Fprintf(c.stdout, "%s: warning: %s\n", r.Connection, w)

@@ -52,7 +52,7 @@ type Result struct {
 	Aside       int      // messages that later polls pass over, the too large ones included
 	Notified    int      // commands that did their work, also for an earlier poll
 	Unheard     int      // commands that failed, and are tried again
-	NotMatching int      // messages that were found here not to match; those that the server told apart are not counted
+	NotMatching int      // messages that the last session passed over because they do not match, as far as server or poller counted them
 	Warnings    []string // what went well enough, but an operator should know
 
 	Err *Error   // why it failed

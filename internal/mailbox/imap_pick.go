@@ -107,9 +107,10 @@ func (p *imapPick) take(found mail.UIDSet) {
 	}
 }
 
-// search asks the server which messages of a set match the query.
-func (p *imapPick) search(within mail.UIDSet, seq imap.SeqSet, options *imap.SearchOptions) (*imap.SearchData, mail.UIDSet, error) {
-	criteria := searchFor(p.wanted)
+// asking is what the server has to find in a set: the messages that a query could
+// take, and that are wanted.
+func (p *imapPick) asking(wanted match.Expr, within mail.UIDSet, seq imap.SeqSet) *imap.SearchCriteria {
+	criteria := searchFor(wanted)
 	if p.query.Only == nil { // else also those that were marked, and not yet removed
 		criteria.NotFlag = append(criteria.NotFlag, imap.FlagDeleted)
 	}
@@ -122,7 +123,12 @@ func (p *imapPick) search(within mail.UIDSet, seq imap.SeqSet, options *imap.Sea
 	if p.query.Pull.Unread && p.query.Only == nil {
 		criteria.NotFlag = append(criteria.NotFlag, imap.FlagSeen)
 	}
-	data, err := p.client.UIDSearch(criteria, options).Wait()
+	return criteria
+}
+
+// search asks the server which messages of a set match the query.
+func (p *imapPick) search(within mail.UIDSet, seq imap.SeqSet, options *imap.SearchOptions) (*imap.SearchData, mail.UIDSet, error) {
+	data, err := p.client.UIDSearch(p.asking(p.wanted, within, seq), options).Wait()
 	if err != nil {
 		return nil, nil, p.fail(mail.OpPick, err)
 	}
@@ -142,15 +148,20 @@ func (p *imapPick) byExtremes(allowed mail.UIDSet) error {
 		}
 		one := p.query.Limit == 1
 		all := !one && p.messages <= firstStretch
+		counted := p.count(chunk)
 		data, found, err := p.search(chunk, nil, &imap.SearchOptions{
 			ReturnAll:   all,
 			ReturnMin:   !all && (!one || !p.query.Pull.Newest),
 			ReturnMax:   !all && (!one || p.query.Pull.Newest),
-			ReturnCount: !all && !one,
+			ReturnCount: !all && (!one || counted != nil),
 		})
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
+		}
+		if counted != nil {
+			counted(max(int(data.Count), found.Len()))
+		}
+		switch {
 		case len(found) == 0:
 			continue
 		case one, all, data.Count > 0 && int(data.Count) == found.Len():
@@ -163,6 +174,22 @@ func (p *imapPick) byExtremes(allowed mail.UIDSet) error {
 		}
 	}
 	return nil
+}
+
+// count has the server say, in the flight of a search in the same set, how many
+// messages the query could take, matching or not. What it returns is told how many do
+// match, once that is known, and keeps the rest; it is nil where there is no filter,
+// or where the session has counted. That the server refuses is no reason to fail.
+func (p *imapPick) count(within mail.UIDSet) (matching func(int)) {
+	if p.wanted.IsAlways() || p.query.After != nil {
+		return nil
+	}
+	all := p.client.UIDSearch(p.asking(match.Always, within, nil), &imap.SearchOptions{ReturnCount: true})
+	return func(matching int) {
+		if data, err := all.Wait(); err == nil {
+			p.judging.left += max(0, int(data.Count)-matching)
+		}
+	}
 }
 
 // byStretches has the matches in a set listed, from the end where the pull

@@ -208,8 +208,12 @@ func TestMatchIsTheSameEverywhere(t *testing.T) {
 					}
 					for _, q := range []mail.Query{{}, {Limit: 1}, {Limit: 20, Pull: disposition.Pull{Newest: true}}} {
 						var want []int
+						others, before := len(samples), s.NotMatching()
 						for i := range q.Pull.Positions(len(samples)) {
-							if wants(&f, samples[i-1], now) && (q.Limit == 0 || len(want) < q.Limit) {
+							if !wants(&f, samples[i-1], now) {
+								continue
+							}
+							if others--; q.Limit == 0 || len(want) < q.Limit {
 								want = append(want, i)
 							}
 						}
@@ -219,6 +223,11 @@ func TestMatchIsTheSameEverywhere(t *testing.T) {
 						}
 						if !slices.Equal(got, want) {
 							t.Errorf("%s, %v of\n%v\npicked %v\n   not %v", store, q.Pull, f.At(now), got, want)
+						}
+						// The server counts what it can tell apart.
+						counts := store == mail.IMAP && name == "ESEARCH" && !f.At(now).Asks(match.Attached) && !f.At(now).IsNever()
+						if counted := s.NotMatching() - before; counts && counted != others {
+							t.Errorf("%v of\n%v\ncounted %d others, not %d", q, f.At(now), counted, others)
 						}
 					}
 					if err := s.Close(); err != nil {

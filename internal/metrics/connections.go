@@ -36,6 +36,7 @@ type counts struct {
 type present struct {
 	failing                   [kinds]float64 // 1 at the kind of the last job, if it failed
 	lastSuccess, inRow, aside float64
+	others                    float64 // messages that do not match
 	until                     float64 // when backing off ends; 0 for now
 	granted                   bool    // it logs in with a token
 	token                     float64 // when that expires; 0 for none so far
@@ -64,7 +65,7 @@ func (p *present) learn(r mail.Result) {
 	switch {
 	case r.Err == nil:
 		// A job that failed may not have come so far as to know.
-		p.aside = float64(r.Aside)
+		p.aside, p.others = float64(r.Aside), float64(r.NotMatching)
 		p.inRow, p.failing = 0, [kinds]float64{}
 		p.lastSuccess = seconds(time.Now())
 	case r.Err.Kind == mail.KindCanceled: // says nothing
@@ -84,6 +85,7 @@ func (p *present) gather(one *present) {
 		p.failing[i] += one.failing[i]
 	}
 	p.aside += one.aside
+	p.others += one.others
 	p.inRow = max(p.inRow, one.inRow)
 	p.lastSuccess = max(p.lastSuccess, one.lastSuccess)
 	p.until = max(p.until, one.until)
@@ -102,8 +104,8 @@ type family struct {
 	each  func(t *tally, emit func(v float64, labels ...string))
 }
 
-// families are those that are made from a tally.
-func families() []family {
+// connectionFamilies are those that are made from a tally.
+func connectionFamilies() []family {
 	var all []family
 	add := func(value prometheus.ValueType, name, help string, each func(t *tally, emit func(v float64, labels ...string)), labels ...string) {
 		all = append(all, family{prometheus.NewDesc(name, help, append([]string{labelConnection}, labels...), nil), value, each})
@@ -160,6 +162,12 @@ func families() []family {
 	add(gauge, "poller_last_success_timestamp_seconds", "When the last job that succeeded ended; 0 before the first.", plain(func(t *tally) float64 { return t.lastSuccess }))
 	add(gauge, "poller_consecutive_failures", "Jobs that failed since the last one that succeeded; those that were cut off do not count.", plain(func(t *tally) float64 { return t.inRow }))
 	add(gauge, "poller_messages_aside", "Messages on the server that polls pass over, because they failed or are too large.", plain(func(t *tally) float64 { return t.aside }))
+	add(gauge, "poller_messages_not_matching", "Messages on the server that the last poll passed over, because match: does not want them; not there while there are none.",
+		func(t *tally, emit func(v float64, labels ...string)) {
+			if t.others != 0 {
+				emit(t.others)
+			}
+		})
 	return all
 }
 

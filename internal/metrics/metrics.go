@@ -107,7 +107,7 @@ func New(version, commit string) *Metrics {
 	info.Set(1)
 	m.Reloaded(true)
 	m.registry.MustRegister(
-		connections{m, families()},
+		connections{m, connectionFamilies()},
 		m.duration, m.lag, m.running, m.configured, m.enabled, m.panics, m.reloadOK, m.reloadAt, info,
 		m.handshakes, m.serverInfo, m.serverExpires, m.keyExpires,
 		m.tokens, m.spans,

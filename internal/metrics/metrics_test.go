@@ -7,12 +7,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	dto "github.com/prometheus/client_model/go"
 
 	"mailpoller/internal/mail"
 )
@@ -241,6 +243,7 @@ func full() *Metrics {
 	m := New("v1", "abc")
 	m.BackingOff = func() map[string]time.Time { return map[string]time.Time{"a": time.Unix(1, 0)} }
 	m.Connections(named("a"), true)
+	m.Finished(mail.Result{Connection: "a", Outcome: mail.OutcomeSaved, Notified: 1, Unheard: 1, NotMatching: 1})
 	m.Finished(mail.Result{Connection: "a", Outcome: mail.OutcomeFailed, Err: mail.Errorf(mail.OpTLS, mail.KindTLS, "no")})
 	m.Servers([]mail.Connection{{Host: "h", Port: 993, Security: mail.SSLTLS}})
 	m.Secured(mail.Handshake{Server: mail.Server{Host: "h", Port: 993}, Version: "TLS 1.3", Suite: "S"})
@@ -324,6 +327,13 @@ func TestEverySeriesIsDocumented(t *testing.T) {
 	families, err := m.Registry().Gather()
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, f := range connectionFamilies() {
+		if !slices.ContainsFunc(families, func(there *dto.MetricFamily) bool {
+			return strings.Contains(f.desc.String(), fmt.Sprintf("%q", there.GetName()))
+		}) {
+			t.Errorf("full() has no series of %v", f.desc)
+		}
 	}
 	var table strings.Builder
 	table.WriteString("| name | type | labels | meaning |\n| --- | --- | --- | --- |\n")

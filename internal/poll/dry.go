@@ -73,6 +73,9 @@ func (p *pass) then() []string {
 	if n := p.result.Messages + p.again; n > 0 {
 		then = append(then, fmt.Sprintf("%s (%d)", p.ending(), n))
 	}
+	if p.c.Format == mail.Attachments && p.c.WithoutAttachments == mail.SetAside && p.result.Messages > 0 {
+		then = append(then, "save none of them that turns out to have no attachments, and leave it on the server: only the whole message tells")
+	}
 	if p.c.Notify != nil && p.result.Messages > 0 {
 		then = append(then, fmt.Sprintf("run %s for each that is saved", filepath.Base(p.c.Notify.Command[0])))
 	}

@@ -45,8 +45,8 @@ type Session interface {
 	// done. It may say what an operator should know. With POP3 it ends the
 	// session.
 	Commit(ctx context.Context) (warning string, err error)
-	// NotMatching is how many messages were found not to match here, where the
-	// server cannot tell.
+	// NotMatching is how many messages were found not to match, by the server,
+	// where it counts them, or here.
 	NotMatching() int
 	Close() error
 }

@@ -12,6 +12,25 @@ import (
 	"mailpoller/test/rig"
 )
 
+// TestADryRunSaysWhatItCannotTell: whether a message will be set aside for having no
+// attachments, which its header does not show.
+func TestADryRunSaysWhatItCannotTell(t *testing.T) {
+	t.Parallel()
+	d := mailtest.StartDovecot(t)
+	u := d.NewUser(t)
+	d.Deliver(t, u, []byte("Subject: plain\r\n\r\nx\r\n"))
+	s := rig.New(t, rig.Connect(t, d, "m", u, mail.IMAP, mail.SSLTLS).With(rig.Settings{
+		"disposition": "DELETE", "format": "ATTACHMENTS", "without_attachments": "SET_ASIDE",
+	}))
+	out, errs, code := s.Run("poll", "--dry-run", "m")
+	if code != 0 || !strings.Contains(out, "save none of them that turns out to have no attachments") {
+		t.Errorf("%d: %s%s", code, out, errs)
+	}
+	if v := s.Poll("m")[0]; v.Messages != 0 || d.Messages(t, u) == nil {
+		t.Errorf("%+v", v)
+	}
+}
+
 // TestADryRunTellsTheTruth: it names the very files that a poll then saves, and
 // what becomes of the messages, and touches neither them nor the folder.
 func TestADryRunTellsTheTruth(t *testing.T) {
