@@ -23,7 +23,6 @@ func fetchmail() program {
 	return program{
 		name:     "fetchmail",
 		settings: "LMTP to a sink that writes files and syncs nothing (its CPU is not counted), norewrite, no limits to its batches",
-		slow:     true,
 		peer:     true,
 		can: func(j *job) bool {
 			return j.mode == deleteAll || j.mode == oldest || j.mode == check && j.store == mail.IMAP

@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	rounds = flag.Int("bench.rounds", 3, "how often each program runs each case; the slow ones run once")
+	rounds = flag.Int("bench.rounds", 3, "how often each program runs each case; one that takes long runs once")
 	scale  = flag.Float64("bench.scale", 1, "what part of the messages and accounts of each case there is")
 )
 

@@ -56,7 +56,6 @@ func fdm() program {
 	return program{
 		name:     "fdm",
 		settings: "no-received, no CRAM-MD5 or APOP (a round trip less), one process an account",
-		slow:     true,
 		peer:     true,
 		can:      only(deleteAll, check),
 		prepare: command(func(j *job) []string {
@@ -135,7 +134,6 @@ func getmail() program {
 		name:     "getmail",
 		settings: "verbose 0, no headers added, to a Maildir; imap_search = UNSEEN where not everything is taken",
 		peer:     true,
-		slow:     true,
 		can:      only(deleteAll, check, oldest),
 		prepare: command(func(j *job) []string {
 			argv := []string{"taskset", "-c", "0", "getmail", "--quiet", "--getmaildir", j.mkdir(filepath.Join(j.dir, "getmail"))}

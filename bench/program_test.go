@@ -89,7 +89,6 @@ const traced = "fsync,fdatasync,syncfs,sync_file_range,write,writev,sendto,sendm
 type program struct {
 	name     string
 	settings string // those that it is given, for the header of the tables
-	slow     bool   // one round is enough
 	peer     bool   // not ours: where it fails, its row says so
 	can      func(j *job) bool
 	prepare  func(j *job) func() cost

@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -141,31 +141,51 @@ func TestTokens(t *testing.T) {
 	}
 	for _, auth := range []mail.AuthMethod{mail.AuthXOAuth2, mail.AuthOAuthBearer} {
 		for _, store := range []mail.StoreType{mail.IMAP, mail.POP3} {
-			t.Run(fmt.Sprint(auth, store), func(t *testing.T) {
-				t.Parallel()
-				o, sent := recorded()
-				c := d.Connection(t, user, store, mail.SSLTLS)
-				c.Auth, c.Password = auth, mail.SecretSource{Literal: mail.NewSecret(token.Access)}
-				ctx, details := steps(t)
-				s, err := o.Open(ctx, c)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if err := s.Close(); err != nil {
-					t.Error(err)
-				}
-				if !strings.HasPrefix(details[mail.OpAuthenticate], user+" by "+string(auth)+";") || strings.Contains(sent(), token.Access) {
-					t.Errorf("%q", details[mail.OpAuthenticate])
-				}
-				c.Password.Literal = mail.NewSecret("wrong" + token.Access)
-				_, err = o.Open(t.Context(), c)
-				var e *mail.Error
-				if !errors.As(err, &e) || e.Kind != mail.KindAuth || !strings.Contains(err.Error(), "status ") || strings.Contains(err.Error(), token.Access) {
-					t.Errorf("with another token: %v", err)
-				}
-			})
+			for _, security := range []mail.Security{mail.NoTLS, mail.StartTLS, mail.SSLTLS} {
+				t.Run(fmt.Sprint(auth, store, security), func(t *testing.T) {
+					t.Parallel()
+					o, sent := recorded()
+					c := d.Connection(t, user, store, security)
+					c.Auth, c.Password = auth, mail.SecretSource{Literal: mail.NewSecret(token.Access)}
+					ctx, details := steps(t)
+					s, err := o.Open(ctx, c)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if err := s.Close(); err != nil {
+						t.Error(err)
+					}
+					if !strings.HasPrefix(details[mail.OpAuthenticate], user+" by "+string(auth)+";") {
+						t.Errorf("%q", details[mail.OpAuthenticate])
+					}
+					if shown := holds(sent(), token.Access); shown != (security == mail.NoTLS) {
+						t.Errorf("the token is on the wire: %v", shown)
+					}
+					c.Password.Literal = mail.NewSecret("wrong" + token.Access)
+					_, err = o.Open(t.Context(), c)
+					var e *mail.Error
+					if !errors.As(err, &e) || e.Kind != mail.KindAuth || !strings.Contains(err.Error(), "status ") || holds(err.Error(), token.Access) {
+						t.Errorf("with another token: %v", err)
+					}
+				})
+			}
 		}
 	}
+}
+
+// holds reports whether a text has a secret in it, as it is or in base64, wherever in
+// what was encoded it stands.
+func holds(text, secret string) bool {
+	if strings.Contains(text, secret) {
+		return true
+	}
+	for before := range 3 {
+		encoded := base64.RawStdEncoding.EncodeToString([]byte(strings.Repeat(" ", before) + secret))
+		if strings.Contains(text, encoded[4:len(encoded)-4]) { // without what its neighbours are part of
+			return true
+		}
+	}
+	return false
 }
 
 // TestChannelBinding: where the server offers it, SCRAM is bound to the TLS

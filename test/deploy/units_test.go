@@ -64,8 +64,9 @@ func TestTheTemplateIsTheUnit(t *testing.T) {
 		return text
 	}
 	const explicit = "UnsetEnvironment=STATE_DIRECTORY\n"
-	before, after, found := strings.Cut(settings("poller@.service"), "# The file names it:")
-	if _, after, found = strings.Cut(after, explicit); !found {
+	before, reason, _ := strings.Cut(settings("poller@.service"), "# The file names it:")
+	_, after, found := strings.Cut(reason, explicit)
+	if !found {
 		t.Fatalf("poller@.service has no %s", explicit)
 	}
 	replaced := strings.NewReplacer(
