@@ -81,6 +81,7 @@ func takeApart(c *mail.Connection, entry *mail.Entry, known *facts.Message) erro
 	if len(found.Files) == 0 && found.Complete && c.WithoutAttachments == mail.SetAside {
 		return mail.ErrNoAttachments
 	}
+	known.Attachments = new(len(found.Files))
 	for _, f := range found.Files {
 		known.Files = append(known.Files, facts.File{
 			Name: f.Name, Original: f.Original, ContentType: f.ContentType, Size: f.Size, SHA256: hex.EncodeToString(f.SHA256[:]),

@@ -1,6 +1,7 @@
 package folder
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mailpoller/internal/filename"
+	"mailpoller/internal/folder/facts"
 	"mailpoller/internal/mail"
 )
 
@@ -335,4 +337,34 @@ func TestWhatIsInTheWay(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestAMessageWithoutAttachmentsSaysSo: what became of it is in its description, and
+// the message itself is in its directory.
+func TestAMessageWithoutAttachmentsSaysSo(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]int{
+		"Subject: x\r\n\r\nx\r\n":                                0,
+		"Content-Type: application/pdf; name=a.pdf\r\n\r\nx\r\n": 1,
+	} {
+		dir, s := t.TempDir(), New("i")
+		c := connection(dir)
+		c.Format, c.Metadata, c.DirMode = mail.Attachments, true, 0o750
+		m := message(1, body)
+		e, err := s.Write(c, box, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var known facts.Message
+		text, err := os.ReadFile(metadataTemp(e))
+		if err == nil {
+			err = json.Unmarshal(text, &known)
+		}
+		if err != nil || known.Attachments == nil || *known.Attachments != want || len(known.Files) != 1 {
+			t.Errorf("%s: %v", text, err)
+		}
+		if err := s.Discard(e); err != nil {
+			t.Error(err)
+		}
+	}
 }

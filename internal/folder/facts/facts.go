@@ -50,6 +50,9 @@ type Message struct {
 	Size        int64          `json:"size"`
 	SHA256      string         `json:"sha256"`
 	Header      Header         `json:"header"`
+	// Attachments is how many of the files are attachments, zero included. Nil
+	// where the message is one file.
+	Attachments *int `json:"attachments,omitempty"`
 	// Files are those that were made of the message, with names in its
 	// directory. Nil where the message is one file.
 	Files []File `json:"files,omitempty"`

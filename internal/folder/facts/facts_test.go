@@ -96,7 +96,7 @@ func TestTheSchemaDescribesTheFile(t *testing.T) {
 	s := schema(t)
 	f := of(t, "Date: Sat, 31 Jan 2026 09:30:00 +0100\r\nSubject: <Order> & 17\r\nFrom: Ann <ann@example.com>\r\nMessage-ID: <1@example.com>\r\n\r\n")
 	f.Files = []File{{Name: "a.pdf", Original: "a/.pdf", ContentType: "application/pdf", Size: 3, SHA256: strings.Repeat("0", 64)}}
-	f.Incomplete = []string{"part 2 ends early"}
+	f.Incomplete, f.Attachments = []string{"part 2 ends early"}, new(0)
 	if err := valid(t, s, f.JSON()); err != nil {
 		t.Errorf("%v\n%s", err, f.JSON())
 	}
