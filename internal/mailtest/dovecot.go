@@ -29,7 +29,7 @@ import (
 const DovecotEnv = "POLLER_TEST_DOVECOT"
 
 // SystemdEnv says in the same way that what judges the deployment is here:
-// systemd's tools, nfpm, dpkg-deb, rpm and mandoc.
+// systemd's tools, nfpm, dpkg-deb, rpm, mandoc, and the programs that are replaced.
 const SystemdEnv = "POLLER_TEST_SYSTEMD"
 
 // Systemd passes a test over where SystemdEnv is not set.
