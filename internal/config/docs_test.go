@@ -141,9 +141,13 @@ func (t table) mdoc() string {
 	return page.String()
 }
 
-// mdoc is text in which nothing is a request.
+// request is what mdoc(7) takes for one: a dot or an apostrophe that begins a line.
+var request = regexp.MustCompile(`(?m)^[.']`)
+
+// mdoc is text in which nothing is a request, with each sentence on a line of its own.
 func mdoc(text string) string {
-	return strings.NewReplacer("\n", " ", `\`, `\e`, "`", "").Replace(strings.TrimLeft(text, ".'"))
+	text = strings.NewReplacer("\n", " ", `\`, `\e`, "`", "", ". ", ".\n").Replace(text)
+	return request.ReplaceAllString(text, `\&$0`)
 }
 
 // TestWhatTheGuidesComeToLoads: each configuration of docs/migration.md and of

@@ -78,8 +78,8 @@ func documented(t *testing.T) []question {
 }
 
 // troubled is a daemon with something for each panel to show: a mailbox that
-// works, and has a message that is too large, a server that is down, a folder
-// that is gone, a key and a certificate of a server that expire soon, and a
+// works, has a message that is too large, and whose command fails, a server
+// that is down, a folder that is gone, a key and a certificate of a server that expire soon, and a
 // reload that was refused. A token has run out, and no other is to be had once
 // the grant is withdrawn.
 func troubled(t *testing.T, perConnection string) (d *rig.Daemon, withdraw func()) {
@@ -92,7 +92,7 @@ func troubled(t *testing.T, perConnection string) (d *rig.Daemon, withdraw func(
 	works := rig.Settings{
 		"name": "works", "host": c.Host, "port": c.Port, "username": user, "password": imap.Password, "store_type": "IMAP",
 		"connection_security": "SSL_TLS", "ca_file": imap.CA.PEMFile(t), "schedule": "@every 1s", "disposition": "DELETE",
-		"max_message_size": 4000, "client_key_label": "soon",
+		"max_message_size": 4000, "client_key_label": "soon", "notify": rig.Settings{"command": []string{"/bin/false"}},
 	}
 	down := mailtest.Script(t, func(c *mailtest.Conn) { c.Cut() })
 	provider := mailtest.StartAuthServer(t)
