@@ -77,6 +77,9 @@ func (s *pop3Session) chooseMatching(q mail.Query) ([]mail.Ref, error) {
 // choose goes through the listed messages in the order of the pull.
 func (s *pop3Session) choose(q mail.Query) []mail.Ref {
 	var refs []mail.Ref
+	if q.Only != nil {
+		refs = make([]mail.Ref, 0, min(s.count, q.Only.Len()))
+	}
 	for num := range q.Pull.Positions(s.count) {
 		ref := mail.Ref{Num: num, UIDL: s.ids[num-1]}
 		if ref.UIDL == "" || excluded(q, ref) {

@@ -65,6 +65,7 @@ type pass struct {
 	failed  []failure  // messages that failed in this attempt
 	applied []mail.Ref // noted by Apply, and not yet committed
 
+	foreseen  mail.Box     // whose ledger readAhead read
 	disposing func() error // waits for the journal to record dispositions; nil where it does not
 	disposal  int          // how many
 
@@ -80,7 +81,9 @@ type failure struct {
 
 // run does one session, steps 3 to 10.
 func (p *pass) run(ctx, hard context.Context) (err error) {
-	p.applied = nil                               // what an earlier session did not commit is pending in the journal
+	p.applied = nil // what an earlier session did not commit is pending in the journal
+	read := p.readAhead(ctx)
+	defer func() { _ = read() }()                 // also when there is no session: nothing outlasts the attempt
 	if p.session, err = p.open(ctx); err != nil { // 3
 		return err
 	}
@@ -90,6 +93,9 @@ func (p *pass) run(ctx, hard context.Context) (err error) {
 			p.log.Debug("session did not close in order", zap.Error(closed))
 		}
 	}()
+	if err := read(); err != nil {
+		return err
+	}
 	if err := p.load(ctx); err != nil {
 		return err
 	}
@@ -122,6 +128,20 @@ func (p *pass) open(ctx context.Context) (Session, error) {
 	return p.Opener.Open(ctx, c)
 }
 
+// readAhead begins to read what the journal holds of a POP3 mailbox, whose
+// identity is known before its server says anything: to read tens of thousands
+// of unique-ids takes about as long as it takes the server to open the mailbox.
+func (p *pass) readAhead(ctx context.Context) (wait func() error) {
+	if p.c.Store != mail.POP3 {
+		return func() error { return nil }
+	}
+	p.foreseen = mail.Box{Account: p.c.Account()}
+	return p.beside(func() (err error) {
+		p.ledger, err = p.Journal.Load(ctx, p.c.Name, p.foreseen)
+		return err
+	})
+}
+
 // load reads what the journal holds of the box and makes both agree on what
 // the server still has.
 func (p *pass) load(ctx context.Context) error {
@@ -130,9 +150,11 @@ func (p *pass) load(ctx context.Context) error {
 		p.box, p.skip, p.failed = box, mail.Set{}, nil
 		clear(p.faults) // they were of messages of another box
 	}
-	var err error
-	if p.ledger, err = p.Journal.Load(ctx, p.c.Name, box); err != nil {
-		return err
+	if box != p.foreseen {
+		var err error
+		if p.ledger, err = p.Journal.Load(ctx, p.c.Name, box); err != nil {
+			return err
+		}
 	}
 	if p.ledger.Rebuilt {
 		p.log.Debug("recognising messages of an earlier mailbox by their digest", zap.Uint32("uidvalidity", box.Validity))

@@ -175,12 +175,12 @@ func TestAMessageFails(t *testing.T) {
 				}
 				r.delivered("1", "3")
 				r.left("2")
-				r.faults(map[string]int{id: 1})
+				r.faults(map[string]int{"2": 1})
 				r.fails(mail.KindProtocol)
 				if result = r.fails(mail.KindProtocol); result.Aside != 1 {
 					t.Errorf("a message was set aside, and the result is %+v", result)
 				}
-				r.faults(map[string]int{id: 3})
+				r.faults(map[string]int{"2": 3})
 
 				r.mailbox("4")
 				if result = r.poll(mail.OutcomeSaved); result.Aside != 1 || result.Failures != 0 {
@@ -283,24 +283,27 @@ func TestTheAttemptFails(t *testing.T) {
 		"the journal, at the start":    {func(r *rig) { r.at = once("load", errBusy) }, mail.KindState, nil, nil},
 		"the server, at the start":     {func(r *rig) { r.at = once("open", errWire) }, mail.KindNetwork, nil, nil},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			r := newRig(t, mail.IMAP, disposition.Delete)
-			r.mailbox("123")
-			row.interfere(r)
-			result := r.fails(row.kind)
-			r.same("failures", len(row.faults), result.Failures)
-			r.delivered(row.before...)
-			r.faults(row.faults)
-			r.unhindered()
-			for _, l := range r.letters {
-				l.body = nil
-			}
-			r.Poll(t.Context(), r.c)
-			r.delivered("1", "2", "3")
-			r.left()
-			r.faults(nil)
-		})
+		for _, store := range everyStore {
+			t.Run(string(store)+", "+name, func(t *testing.T) {
+				t.Parallel()
+				r := newRig(t, store, disposition.Delete)
+				r.mailbox("123")
+				row.interfere(r)
+				result := r.fails(row.kind)
+				r.same("failures", len(row.faults), result.Failures)
+				r.same("sessions left open", 0, r.opened-r.closed)
+				r.delivered(row.before...)
+				r.faults(row.faults)
+				r.unhindered()
+				for _, l := range r.letters {
+					l.body = nil
+				}
+				r.Poll(t.Context(), r.c)
+				r.delivered("1", "2", "3")
+				r.left()
+				r.faults(nil)
+			})
+		}
 	}
 }
 
@@ -332,12 +335,11 @@ func TestAMessageIsTooLarge(t *testing.T) {
 				r.c.MaxMessageSize, r.c.MaxMessages = 5, limit
 				r.add(1, "larger")
 				r.add(2, "small")
-				id := (&session{server: r.server, c: r.c, held: r.letters}).ref(0).ID()
 				for _, want := range []mail.Outcome{mail.OutcomeSaved, mail.OutcomeEmpty, mail.OutcomeEmpty} {
 					if result := r.poll(want); result.Aside != 1 || result.Failures != 0 {
 						t.Errorf("the result is %+v", result)
 					}
-					r.faults(map[string]int{id: -1})
+					r.faults(map[string]int{"1": -1})
 				}
 				r.delivered("small")
 				r.left("larger")

@@ -224,13 +224,15 @@ func (r *rig) ledger() mail.Ledger {
 }
 
 // faults is what the journal says is wrong with messages: in how many jobs
-// each failed, and -1 when it is too large.
+// each failed, and -1 when it is too large. A message is named by its UID, over
+// POP3 too.
 func (r *rig) faults(want map[string]int) {
 	r.t.Helper()
 	got := make(map[string]int)
 	for _, f := range r.ledger().Faults {
-		if got[f.ID()] = f.Jobs; f.TooLarge {
-			got[f.ID()] = -1
+		id := strings.TrimPrefix(f.ID(), "id-")
+		if got[id] = f.Jobs; f.TooLarge {
+			got[id] = -1
 		}
 	}
 	r.same("faults", want, got)
