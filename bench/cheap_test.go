@@ -20,7 +20,8 @@ import (
 type cheap struct {
 	imap, pop3 int // ports
 	ca         string
-	every      int64 // 0: no poll finds a message
+	every      int64         // 0: no poll finds a message
+	held       chan struct{} // unless nil, a message ends when it is closed
 
 	polls, messages atomic.Int64
 }
@@ -60,6 +61,14 @@ func (s *cheap) listen(t *testing.T, config *tls.Config, serve func(r *bufio.Sca
 
 const cheapMessage = "From: a@example.com\r\nSubject: cheap\r\n\r\nA message.\r\n"
 
+// wait counts a message, which then may be sent.
+func (s *cheap) wait() {
+	s.messages.Add(1)
+	if s.held != nil {
+		<-s.held
+	}
+}
+
 // serveIMAP is one session. Its UIDs are those of all polls.
 func (s *cheap) serveIMAP(lines *bufio.Scanner, say func(string, ...any)) {
 	say("* OK [CAPABILITY IMAP4rev1 ESEARCH UIDPLUS] ready\r\n")
@@ -83,8 +92,9 @@ func (s *cheap) serveIMAP(lines *bufio.Scanner, say func(string, ...any)) {
 				say("* ESEARCH (TAG %q) UID\r\n", tag)
 			}
 		case "FETCH":
-			s.messages.Add(1)
-			say("* 1 FETCH (UID %d RFC822.SIZE %d BODY[] {%[2]d}\r\n%[3]s)\r\n", uid, len(cheapMessage), cheapMessage)
+			say("* 1 FETCH (UID %d RFC822.SIZE %d BODY[] {%[2]d}\r\n", uid, len(cheapMessage))
+			s.wait()
+			say("%s)\r\n", cheapMessage)
 		case "STATUS":
 			say("* STATUS INBOX (UIDVALIDITY 1)\r\n")
 		case "EXPUNGE":
@@ -118,8 +128,9 @@ func (s *cheap) servePOP3(lines *bufio.Scanner, say func(string, ...any)) {
 		case word == "LIST":
 			say("+OK 1 %d\r\n", len(cheapMessage))
 		case word == "RETR":
-			s.messages.Add(1)
-			say("+OK\r\n%s.\r\n", cheapMessage)
+			say("+OK\r\n")
+			s.wait()
+			say("%s.\r\n", cheapMessage)
 		default:
 			say("+OK\r\n")
 		}

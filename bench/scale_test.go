@@ -208,6 +208,38 @@ func TestScale(t *testing.T) {
 	}, rows)
 }
 
+// TestMemory looks at a daemon with nothing to do, and then at one whose polls
+// all wait for the rest of a message.
+func TestMemory(t *testing.T) {
+	var rows [][]string
+	for _, half := range []int{0, 1} {
+		const inFlight = 64
+		s := newCheap(t, 1)
+		s.held = make(chan struct{})
+		all := s.connections(2*inFlight, "@every 15s", t.TempDir())
+		connections := make([]map[string]any, inFlight)
+		for i := range connections {
+			connections[i] = all[2*i+half]
+		}
+		w, _ := watch(t, s, connections)
+		rest := w.sample()
+		for s.messages.Load() < inFlight {
+			<-time.After(time.Second)
+		}
+		busy := w.sample()
+		close(s.held)
+		heap := func(m sample) float64 {
+			return m.values["go_memstats_heap_inuse_bytes"] + m.values["go_memstats_stack_inuse_bytes"]
+		}
+		rows = append(rows, []string{
+			fmt.Sprint(connections[0]["store_type"]), mebibytes(rest.rss), mebibytes(busy.rss),
+			fmt.Sprintf("%.0f", float64(busy.rss-rest.rss)/inFlight/1024), fmt.Sprintf("%.0f", (heap(busy)-heap(rest))/inFlight/1024),
+		})
+	}
+	printTable("A daemon with 64 accounts, at rest and with a poll of each in flight, over SSL_TLS",
+		[]string{"store", "MiB at rest", "MiB in flight", "KiB a poll", "of that heap and stacks"}, rows)
+}
+
 // TestSoak looks for what grows.
 func TestSoak(t *testing.T) {
 	if *soak == 0 {

@@ -118,6 +118,31 @@ func TestEveryMechanism(t *testing.T) {
 	}
 }
 
+// TestLOGINWithoutTheCommand is a server that has the mechanism alone.
+func TestLOGINWithoutTheCommand(t *testing.T) {
+	t.Parallel()
+	d := mailtest.StartDovecot(t, "auth_mechanisms = plain login", "imap_capability = +LOGINDISABLED")
+	c := d.Connection(t, d.NewUser(t), mail.IMAP, mail.SSLTLS)
+	c.Auth = "LOGIN"
+	ctx, details := steps(t)
+	s, err := opener().Open(ctx, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if want := c.Username + " by LOGIN;"; !strings.HasPrefix(details[mail.OpAuthenticate], want) {
+		t.Errorf("%q, not %q", details[mail.OpAuthenticate], want)
+	}
+	c.Password.Literal = mail.NewSecret("wrong-" + d.Password)
+	_, err = opener().Open(t.Context(), c)
+	var e *mail.Error
+	if !errors.As(err, &e) || e.Kind != mail.KindAuth || e.Op != mail.OpAuthenticate || e.Hint == "" {
+		t.Errorf("with another password: %v, %+v", err, e)
+	}
+}
+
 // TestTokens log in to a real server, which asks an authorisation server about
 // them, and says why it takes one no more.
 func TestTokens(t *testing.T) {

@@ -305,10 +305,15 @@ func TestEXTERNAL(t *testing.T) {
 						}
 					}
 				}
+				var e *mail.Error
+				o.Keys, c.Auth = oneKey{mailtest.NewCA(t).Client(t, user)}, mail.AuthExternal
+				_, err := o.Open(t.Context(), c)
+				if !errors.As(err, &e) || e.Kind != mail.KindAuth || e.Op != mail.OpAuthenticate || e.Hint == "" {
+					t.Errorf("with the certificate of another authority: %v, %+v", err, e)
+				}
 				c.Key, c.Auth, c.Username = nil, mail.AuthAuto, user
 				c.Password = mail.SecretSource{Literal: mail.NewSecret(d.Password)}
-				_, err := o.Open(t.Context(), c)
-				var e *mail.Error
+				_, err = o.Open(t.Context(), c)
 				if !errors.As(err, &e) || e.Kind != mail.KindAuth || !strings.Contains(e.Hint, "it asked for a client certificate too: see client_key_label:") {
 					t.Errorf("without the certificate: %v, %+v", err, e)
 				}

@@ -118,6 +118,7 @@ func ascii(s string) bool {
 // the server said about a token.
 type Client struct {
 	sasl.Client
+	user      string
 	dismissal []byte // the answer to a challenge that refuses a token; nil where one asks for more
 	reason    string
 	said      []string
@@ -130,25 +131,28 @@ var errUnasked = errors.New("server asks for more than the mechanism has to say"
 // is nil without TLS. Its errors are those of a user name or password that the
 // mechanism cannot carry.
 func NewClient(way Way, user, secret string, wire *tls.ConnectionState, offered []Way) (*Client, error) {
+	c := &Client{user: user}
+	var err error
 	switch way {
 	case External:
-		return &Client{Client: sasl.NewExternalClient(user)}, nil
+		c.Client = sasl.NewExternalClient(user)
 	case OAuthBearer:
-		client := sasl.NewOAuthBearerClient(&sasl.OAuthBearerOptions{Username: user, Token: secret})
-		return &Client{Client: client, dismissal: []byte{1}}, nil // RFC 7628, section 3.2.3
+		c.Client = sasl.NewOAuthBearerClient(&sasl.OAuthBearerOptions{Username: user, Token: secret})
+		c.dismissal = []byte{1} // RFC 7628, section 3.2.3
 	case XOAuth2:
-		return &Client{Client: &xoauth2{user, secret}, dismissal: []byte{}}, nil
+		c.Client, c.dismissal = &xoauth2{user, secret}, []byte{}
 	case ScramPlus, Scram:
-		client, err := newScram(way, user, secret, wire, offered)
-		return &Client{Client: client}, err
+		c.Client, err = newScram(way, user, secret, wire, offered)
 	case CramMD5:
-		return &Client{Client: &cramMD5{user, secret}}, nil
+		c.Client = &cramMD5{user, secret}
 	case Plain:
-		return &Client{Client: sasl.NewPlainClient("", user, secret)}, nil
+		c.Client = sasl.NewPlainClient("", user, secret)
 	case Login:
-		return &Client{Client: &plainLogin{[]string{user, secret}}}, nil
+		c.Client = &plainLogin{[]string{user, secret}}
+	default:
+		err = fmt.Errorf("%s is no SASL mechanism", way)
 	}
-	return nil, fmt.Errorf("%s is no SASL mechanism", way)
+	return c, err
 }
 
 // Start implements sasl.Client.
@@ -171,8 +175,10 @@ func (c *Client) Next(challenge []byte) ([]byte, error) {
 	return response, err
 }
 
+// keep keeps what was said, unless it is the name of the user alone, which is no
+// secret, and stands in what the server says of the mailbox.
 func (c *Client) keep(response []byte) {
-	if len(response) > 1 {
+	if len(response) > 1 && string(response) != c.user {
 		c.said = append(c.said, base64.StdEncoding.EncodeToString(response), string(response))
 	}
 }
