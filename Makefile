@@ -97,7 +97,7 @@ bench: ## Measure the real binary against a real Dovecot, beside its peers, and 
 bench-go: ## Run the benchmarks in Go, and compare them with the last run
 	go -C tools build -o ../.cache/bin/benchstat golang.org/x/perf/cmd/benchstat
 	@if [ -e .cache/bench.new ]; then mv .cache/bench.new .cache/bench.old; fi
-	go test -run '^$$' -bench . -benchmem -count 6 ./internal/mailbox ./internal/folder ./internal/state ./internal/schedule ./internal/metrics ./internal/config >.cache/bench.new
+	go test -run '^$$' -bench . -benchmem -count 6 ./internal/... >.cache/bench.new
 	.cache/bin/benchstat $$([ -e .cache/bench.old ] && echo .cache/bench.old) .cache/bench.new
 
 .PHONY: vulncheck

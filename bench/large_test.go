@@ -57,40 +57,42 @@ func TestLargeMessageInEachFormat(t *testing.T) {
 	message, want, attached := withLargeAttachment(size)
 	d := mailtest.StartDovecot(t)
 	var rows [][]string
-	for _, format := range []mail.Format{mail.EML, mail.Maildir, mail.Attachments} {
-		user := d.NewUser(t)
-		d.Deliver(t, user, message)
-		c := settings(d, t, user, mail.IMAP, mail.SSLTLS)
-		c["disposition"], c["format"], c["metadata"] = "DELETE", format, true
-		c["notify"] = map[string]any{"command": []string{"/bin/true"}}
-		if format == mail.Attachments {
-			c["keep_original"] = "ENABLED"
-		}
-		m := newSite(t, c).poll(t)
-		if m.messages != 1 || len(m.files) != 1 {
-			t.Fatalf("%s: %+v", format, m)
-		}
-		path := m.files[0]
-		if format == mail.Attachments {
-			path = filepath.Join(m.files[0], "message.eml")
-			if digest(t, filepath.Join(m.files[0], "large.bin")) != attached {
-				t.Errorf("%s: the attachment was altered", format)
+	for _, store := range []mail.StoreType{mail.IMAP, mail.POP3} {
+		for _, format := range []mail.Format{mail.EML, mail.Maildir, mail.Attachments} {
+			user := d.NewUser(t)
+			d.Deliver(t, user, message)
+			c := settings(d, t, user, store, mail.SSLTLS)
+			c["disposition"], c["format"], c["metadata"] = "DELETE", format, true
+			c["notify"] = map[string]any{"command": []string{"/bin/true"}}
+			if format == mail.Attachments {
+				c["keep_original"] = "ENABLED"
 			}
+			m := newSite(t, c).poll(t)
+			if m.messages != 1 || len(m.files) != 1 {
+				t.Fatalf("%s, %s: %+v", store, format, m)
+			}
+			path := m.files[0]
+			if format == mail.Attachments {
+				path = filepath.Join(m.files[0], "message.eml")
+				if digest(t, filepath.Join(m.files[0], "large.bin")) != attached {
+					t.Errorf("%s, %s: the attachment was altered", store, format)
+				}
+			}
+			if digest(t, path) != want {
+				t.Errorf("%s, %s: the message was altered", store, format)
+			}
+			if left := d.Messages(t, user); len(left) != 0 {
+				t.Errorf("%s, %s: %d messages left on the server", store, format, len(left))
+			}
+			if m.peak == 0 || m.peak >= limit {
+				t.Errorf("%s, %s: %d MiB resident", store, format, m.peak>>20)
+			}
+			rows = append(rows, []string{
+				string(store), string(format), fmt.Sprintf("%.1f", m.seconds), fmt.Sprintf("%.0f", float64(len(message))/m.seconds/(1<<20)), mebibytes(m.peak),
+			})
 		}
-		if digest(t, path) != want {
-			t.Errorf("%s: the message was altered", format)
-		}
-		if left := d.Messages(t, user); len(left) != 0 {
-			t.Errorf("%s: %d messages left on the server", format, len(left))
-		}
-		if m.peak == 0 || m.peak >= limit {
-			t.Errorf("%s: %d MiB resident", format, m.peak>>20)
-		}
-		rows = append(rows, []string{
-			string(format), fmt.Sprintf("%.1f", m.seconds), fmt.Sprintf("%.0f", float64(len(message))/m.seconds/(1<<20)), mebibytes(m.peak),
-		})
 	}
-	printTable("One message of 200 MiB in each format, with metadata and notify, IMAP, SSL_TLS, DELETE", []string{"format", "seconds", "MiB/s", "peak MiB resident"}, rows)
+	printTable("One message of 200 MiB in each format, with metadata and notify, SSL_TLS, DELETE", []string{"store", "format", "seconds", "MiB/s", "peak MiB resident"}, rows)
 }
 
 // withLargeAttachment is a message of about size octets that has one, the

@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	rounds = flag.Int("bench.rounds", 3, "how often each program runs each case; one that takes long runs once")
+	rounds = flag.Int("bench.rounds", 3, "how often each program runs each case; five times as often where a round takes less than 10 s, and once what takes longer itself")
 	scale  = flag.Float64("bench.scale", 1, "what part of the messages and accounts of each case there is")
 )
 

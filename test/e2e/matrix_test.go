@@ -38,7 +38,7 @@ func cells() []cell {
 	return all
 }
 
-// promise says what SPEC promises of a cell.
+// promise says what is promised of a cell.
 func promise(store mail.StoreType, pull disposition.Pull, dispose disposition.Disposition) cell {
 	c := cell{store: store, pull: pull, dispose: dispose, outcome2: "saved"}
 	order := []int{1, 2, 3}

@@ -1,4 +1,4 @@
-// Package torture does to the real binary what SPEC 3 says it survives: it
+// Package torture does to the real binary what docs/reliability.md says it survives: it
 // stops it dead, cuts the power of its disk and breaks its host, again and
 // again, against a real server. What a run of it came to is a rig.Tally.
 package torture
