@@ -281,6 +281,7 @@ func (s *imapSession) sized(refs []mail.Ref) ([]mail.Ref, error) {
 	var set imap.UIDSet
 	for _, ref := range refs {
 		set.AddNum(imap.UID(ref.UID))
+		s.conn.allow(listBudget)
 	}
 	for ranges := range slices.Chunk(set, maxRanges) {
 		messages, err := s.client.Fetch(ranges, &imap.FetchOptions{UID: true, RFC822Size: true}).Collect()

@@ -22,8 +22,9 @@ const (
 )
 
 // pickMessages is how many messages are picked at once where more than one is
-// wanted.
-const pickMessages = 1024
+// wanted: behind the last of them nothing is fetched while the others are
+// recorded and disposed of.
+const pickMessages = 4096
 
 // maxFailed bounds how many messages of one attempt may fail before it ends: a
 // server could name new ones without end.
