@@ -244,7 +244,7 @@ func publish(e mail.Entry, told func(mail.Entry) error) (string, error) {
 		}
 	}
 	for n := 1; ; n++ {
-		name := numbered(e.Name, n)
+		name := numbered(e.Name, n, n > 1 && isDirectory(e))
 		if n > 1 && told != nil {
 			other := e
 			other.Name = name
@@ -313,6 +313,13 @@ func exists(path string) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// isDirectory reports whether an entry is a directory, under its temporary name.
+// What keeps that from being known keeps it from being renamed too.
+func isDirectory(e mail.Entry) bool {
+	info, err := os.Lstat(filepath.Join(e.Dir, e.Temp))
+	return err == nil && info.IsDir()
 }
 
 // renameNoReplace renames without ever replacing a file. Where the file system

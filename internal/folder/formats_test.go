@@ -83,11 +83,11 @@ func tree(t *testing.T, dir string) map[string]string {
 // outcome is where each format puts the messages of described.
 var outcome = map[mail.Format]func(n int) (message, description string){
 	mail.EML: func(n int) (string, string) {
-		return numbered("ann@example.com.eml", n), numbered("ann@example.com.eml", n) + ".json"
+		return numbered("ann@example.com.eml", n, false), numbered("ann@example.com.eml", n, false) + ".json"
 	},
 	mail.Maildir: func(n int) (string, string) { return fmt.Sprintf("new/a-17-%d", n), fmt.Sprintf("a-17-%d.json", n) },
 	mail.Attachments: func(n int) (string, string) {
-		return numbered("ann@example.com", n) + "/n.txt", numbered("ann@example.com", n) + ".json"
+		return numbered("ann@example.com", n, true) + "/n.txt", numbered("ann@example.com", n, true) + ".json"
 	},
 }
 
@@ -185,7 +185,7 @@ func TestNamesAreSettledBeforehand(t *testing.T) {
 				if n == 50 {
 					continue
 				}
-				name := numbered(stem+extension, n)
+				name := numbered(stem+extension, n, format == mail.Attachments)
 				if n%2 == 0 { // another message may have the name of the description alone
 					name += ".json"
 				}
@@ -317,7 +317,7 @@ func TestWhatIsInTheWay(t *testing.T) {
 					}
 					before, beyond := tree(t, dir), tree(t, outside)
 					published, _, err := s.Publish(t.Context(), []mail.Entry{e}, nil)
-					if err != nil || len(published) != 1 || published[0].Name != numbered(e.Name, 2) {
+					if err != nil || len(published) != 1 || published[0].Name != numbered(e.Name, 2, format == mail.Attachments) {
 						t.Fatal(published, err)
 					}
 					after := tree(t, dir)

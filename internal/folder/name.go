@@ -4,8 +4,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"path/filepath"
 	"strings"
 
+	"mailpoller/internal/filename"
 	"mailpoller/internal/mail"
 )
 
@@ -29,17 +31,19 @@ func uid(ref mail.Ref) string {
 	return hex.EncodeToString(digest[:16])
 }
 
-// numbered is the n-th choice for a name that something else has taken. A dot
-// never stands before the last number of a name, so it meets no other name.
-func numbered(name string, n int) string {
+// numbered is the n-th choice for a name that something else has taken. The
+// extension of a file stays at its end, where consumers look for it; a directory
+// has none, nor has a file of a Maildir, whatever follows a dot in its name. In the
+// names of stem a dot never stands before the last number, so it meets no other.
+func numbered(name string, n int, directory bool) string {
 	if n == 1 {
 		return name
 	}
 	end := len(name)
 	if i := strings.Index(name, maildirInfo); i >= 0 {
 		end = i
-	} else if strings.HasSuffix(name, ".eml") {
-		end -= len(".eml")
+	} else if !directory && filepath.Base(name) == name {
+		end -= len(filename.Extension(name))
 	}
 	return fmt.Sprintf("%s.%d%s", name[:end], n, name[end:])
 }

@@ -29,6 +29,27 @@ func TestNamesAreThoseThatWerePromised(t *testing.T) {
 	}
 }
 
+func TestANumberStandsBeforeTheExtension(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, want string
+		directory  bool
+	}{
+		{"a-17-1.eml", "a-17-1.2.eml", false},
+		{"Invoice 17.msg", "Invoice 17.2.msg", false},
+		{"ann@example.com", "ann@example.com.2", true},
+		{"new/ann@example.com", "new/ann@example.com.2", false},
+		{"cur/ann@example.com:2,S", "cur/ann@example.com.2:2,S", false},
+	} {
+		if got := numbered(c.name, 2, c.directory); got != c.want {
+			t.Errorf("%q: %q, not %q", c.name, got, c.want)
+		}
+		if got := numbered(c.name, 1, c.directory); got != c.name {
+			t.Errorf("%q: %q", c.name, got)
+		}
+	}
+}
+
 // FuzzName: names of two connections are never alike, and every file system
 // takes them.
 func FuzzName(f *testing.F) {

@@ -24,7 +24,7 @@ func (s *Store) Settle(entries []mail.Entry) error {
 		if err != nil {
 			return failure(e.Dir, err)
 		}
-		if e.Name, err = settled(*e, described, given); err != nil {
+		if e.Name, err = settled(*e, isDirectory(*e), described, given); err != nil {
 			return failure(e.Dir, err)
 		}
 	}
@@ -59,7 +59,7 @@ func (s *Store) Planned(c *mail.Connection, box mail.Box) func(mail.Message) (ma
 		}
 		known.SHA256 = unfetched
 		e.Name = templateName(c, &m, known)
-		if e.Name, err = settled(e, c.Metadata, given); err != nil {
+		if e.Name, err = settled(e, c.Format == mail.Attachments, c.Metadata, given); err != nil {
 			return e, failure(c.Folder, err)
 		}
 		return e, nil
@@ -73,9 +73,9 @@ const nearby = 8
 // description. Behind the first few it is searched for in ever larger steps, and
 // back from there: a sender who gives many messages one subject makes them no
 // slower to save.
-func settled(e mail.Entry, described bool, given map[string]bool) (string, error) {
+func settled(e mail.Entry, directory, described bool, given map[string]bool) (string, error) {
 	paths := func(n int) []string {
-		name := numbered(e.Name, n)
+		name := numbered(e.Name, n, directory)
 		if described {
 			return []string{filepath.Join(e.Dir, name), metadataPath(e, name)}
 		}
@@ -119,5 +119,5 @@ func settled(e mail.Entry, described bool, given map[string]bool) (string, error
 	for _, path := range paths(n) {
 		given[path] = true
 	}
-	return numbered(e.Name, n), nil
+	return numbered(e.Name, n, directory), nil
 }
