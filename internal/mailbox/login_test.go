@@ -59,6 +59,22 @@ func steps(t *testing.T) (context.Context, map[string]string) {
 	return mail.WithTrace(t.Context(), &mail.Trace{Step: func(s mail.Step) { details[s.Name] = s.Detail }}), details
 }
 
+// logsIn opens a session and closes it, and holds it to the way in which it logged in.
+func logsIn(t *testing.T, o *Opener, c *mail.Connection, way string) {
+	t.Helper()
+	ctx, details := steps(t)
+	s, err := o.Open(ctx, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if want := c.Username + " by " + way + ";"; !strings.HasPrefix(details[mail.OpAuthenticate], want) {
+		t.Errorf("%q, not %q", details[mail.OpAuthenticate], want)
+	}
+}
+
 // TestEveryMechanism logs in to a real server, and does not with another
 // password. Outside TLS nothing on the wire holds it, unless the mechanism gives
 // it away and there was to be no TLS.
@@ -86,17 +102,7 @@ func TestEveryMechanism(t *testing.T) {
 					o, sent := recorded()
 					c := d.Connection(t, d.NewUser(t), store, security)
 					c.Auth = row.auth
-					ctx, details := steps(t)
-					s, err := o.Open(ctx, c)
-					if err != nil {
-						t.Fatal(err)
-					}
-					if err := s.Close(); err != nil {
-						t.Error(err)
-					}
-					if want := c.Username + " by " + row.way[store] + ";"; !strings.HasPrefix(details[mail.OpAuthenticate], want) {
-						t.Errorf("%q, not %q", details[mail.OpAuthenticate], want)
-					}
+					logsIn(t, o, c, row.way[store])
 					shown := false
 					for _, spelling := range spellings(c.Username, c.Password.Literal) {
 						shown = shown || strings.Contains(sent(), spelling)
@@ -107,7 +113,7 @@ func TestEveryMechanism(t *testing.T) {
 
 					wrong := *c
 					wrong.Password.Literal = mail.NewSecret("wrong-" + d.Password)
-					_, err = o.Open(t.Context(), &wrong)
+					_, err := o.Open(t.Context(), &wrong)
 					var e *mail.Error
 					if !errors.As(err, &e) || e.Kind != mail.KindAuth || e.Op != mail.OpAuthenticate || e.Hint == "" || strings.Contains(err.Error()+e.Hint, d.Password) {
 						t.Errorf("with another password: %v, %+v", err, e)
@@ -124,19 +130,9 @@ func TestLOGINWithoutTheCommand(t *testing.T) {
 	d := mailtest.StartDovecot(t, "auth_mechanisms = plain login", "imap_capability = +LOGINDISABLED")
 	c := d.Connection(t, d.NewUser(t), mail.IMAP, mail.SSLTLS)
 	c.Auth = "LOGIN"
-	ctx, details := steps(t)
-	s, err := opener().Open(ctx, c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
-	if want := c.Username + " by LOGIN;"; !strings.HasPrefix(details[mail.OpAuthenticate], want) {
-		t.Errorf("%q, not %q", details[mail.OpAuthenticate], want)
-	}
+	logsIn(t, opener(), c, "LOGIN")
 	c.Password.Literal = mail.NewSecret("wrong-" + d.Password)
-	_, err = opener().Open(t.Context(), c)
+	_, err := opener().Open(t.Context(), c)
 	var e *mail.Error
 	if !errors.As(err, &e) || e.Kind != mail.KindAuth || e.Op != mail.OpAuthenticate || e.Hint == "" {
 		t.Errorf("with another password: %v, %+v", err, e)
@@ -172,22 +168,12 @@ func TestTokens(t *testing.T) {
 					o, sent := recorded()
 					c := d.Connection(t, user, store, security)
 					c.Auth, c.Password = auth, mail.SecretSource{Literal: mail.NewSecret(token.Access)}
-					ctx, details := steps(t)
-					s, err := o.Open(ctx, c)
-					if err != nil {
-						t.Fatal(err)
-					}
-					if err := s.Close(); err != nil {
-						t.Error(err)
-					}
-					if !strings.HasPrefix(details[mail.OpAuthenticate], user+" by "+string(auth)+";") {
-						t.Errorf("%q", details[mail.OpAuthenticate])
-					}
+					logsIn(t, o, c, string(auth))
 					if shown := holds(sent(), token.Access); shown != (security == mail.NoTLS) {
 						t.Errorf("the token is on the wire: %v", shown)
 					}
 					c.Password.Literal = mail.NewSecret("wrong" + token.Access)
-					_, err = o.Open(t.Context(), c)
+					_, err := o.Open(t.Context(), c)
 					var e *mail.Error
 					if !errors.As(err, &e) || e.Kind != mail.KindAuth || !strings.Contains(err.Error(), "status ") || holds(err.Error(), token.Access) {
 						t.Errorf("with another token: %v", err)

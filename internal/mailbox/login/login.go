@@ -118,7 +118,7 @@ func ascii(s string) bool {
 // the server said about a token.
 type Client struct {
 	sasl.Client
-	user      string
+	public    string // what need not be kept from being shown: the user name, unless it is the password too
 	dismissal []byte // the answer to a challenge that refuses a token; nil where one asks for more
 	reason    string
 	said      []string
@@ -131,7 +131,10 @@ var errUnasked = errors.New("server asks for more than the mechanism has to say"
 // is nil without TLS. Its errors are those of a user name or password that the
 // mechanism cannot carry.
 func NewClient(way Way, user, secret string, wire *tls.ConnectionState, offered []Way) (*Client, error) {
-	c := &Client{user: user}
+	c := &Client{}
+	if user != secret {
+		c.public = user
+	}
 	var err error
 	switch way {
 	case External:
@@ -175,10 +178,10 @@ func (c *Client) Next(challenge []byte) ([]byte, error) {
 	return response, err
 }
 
-// keep keeps what was said, unless it is the name of the user alone, which is no
-// secret, and stands in what the server says of the mailbox.
+// keep keeps what was said, unless it is the user name alone: that stands in what
+// the server says of the mailbox.
 func (c *Client) keep(response []byte) {
-	if len(response) > 1 && string(response) != c.user {
+	if len(response) > 1 && string(response) != c.public {
 		c.said = append(c.said, base64.StdEncoding.EncodeToString(response), string(response))
 	}
 }

@@ -75,6 +75,32 @@ func TestWhatAServerIsLoggedInToWith(t *testing.T) {
 	}
 }
 
+// TestAUserNameIsNoSecret, unless it is the password too: then what was said stays
+// what must not be shown.
+func TestAUserNameIsNoSecret(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		user, password string
+		want           []string
+	}{
+		{"orders", "pass-word", []string{"cGFzcy13b3Jk", "pass-word"}},
+		{"orders", "orders", []string{"b3JkZXJz", "b3JkZXJz", "orders", "orders"}},
+	} {
+		client, err := NewClient(Login, row.user, row.password, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if _, err := client.Next(nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if said := client.Said(); !slices.Equal(said, row.want) {
+			t.Errorf("%s, %s: %q", row.user, row.password, said)
+		}
+	}
+}
+
 // TestChallenges are the examples of the documents that define the mechanisms.
 func TestChallenges(t *testing.T) {
 	t.Parallel()
