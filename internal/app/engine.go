@@ -112,7 +112,7 @@ func Open(ctx context.Context, c *config.Config, build Build, log *zap.Logger, l
 	}
 	a.config.Store(newLoaded(c))
 	a.opener = &mailbox.Opener{
-		Secrets: a.secrets, Tokens: a.tokens, Keys: a.keys, Trust: store, Secured: a.metrics.Secured, Log: log.Named("mailbox"),
+		Secrets: a.secrets, Tokens: a.tokens, Keys: a.keys, Trust: store, Secured: a.metrics.Secured, Version: build.Version, Log: log.Named("mailbox"),
 	}
 	a.poller = &poll.Poller{
 		Opener: poll.OpenFunc(func(ctx context.Context, c *mail.Connection) (poll.Session, error) {
@@ -124,6 +124,7 @@ func Open(ctx context.Context, c *config.Config, build Build, log *zap.Logger, l
 		}),
 		Folder:   marked{a.folders, store},
 		Journal:  store,
+		Removals: &poll.Removals{},
 		Grace:    func() time.Duration { return a.config.Load().ShutdownGrace },
 		Panicked: a.metrics.Panicked,
 		Notify:   tell,

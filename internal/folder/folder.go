@@ -295,12 +295,7 @@ func place(e mail.Entry, name string) error {
 	} else if both {
 		return os.Remove(temp)
 	}
-	if same, failed := holds(path, e); failed != nil {
-		return failed
-	} else if !same || e.Shared {
-		return err
-	}
-	return os.Remove(temp) // delivered before, and not yet taken away
+	return err // of another message, also where it has the same bytes
 }
 
 // errMissing says that a directory went away beneath a message.
@@ -347,30 +342,6 @@ func renameAfterALook(from, to string) error {
 		return fs.ErrExist
 	}
 	return os.Rename(from, to)
-}
-
-// holds reports whether the file at path is the message of e. A file that
-// went away meanwhile is not.
-func holds(path string, e mail.Entry) (bool, error) {
-	info, err := os.Lstat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return false, nil
-	case err != nil:
-		return false, err
-	case !info.Mode().IsRegular() || info.Size() != e.Octets:
-		return false, nil
-	}
-	file, err := os.Open(path)
-	if err != nil {
-		return false, err
-	}
-	defer file.Close()
-	sum := sha256.New()
-	if _, err := io.Copy(sum, file); err != nil {
-		return false, err
-	}
-	return mail.Digest(sum.Sum(nil)) == e.Digest, nil
 }
 
 // Discard removes the temporary file of an entry that will not be published.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 )
 
 // Kind is what an operator has to look at first. The set is closed: it labels
@@ -18,6 +19,7 @@ const (
 	KindNetwork  Kind = "network"  // resolve, connect, connection lost
 	KindTimeout  Kind = "timeout"  // silence, or the bound on an attempt
 	KindProtocol Kind = "protocol" // the server said no, or something that cannot be
+	KindServer   Kind = "server"   // the server has trouble of its own, or limits how much it is asked
 	KindStorage  Kind = "storage"  // the target folder
 	KindState    Kind = "state"    // the state store
 	KindConfig   Kind = "config"   // the connection cannot work as it is configured
@@ -28,7 +30,7 @@ const (
 // Kinds lists every kind.
 func Kinds() []Kind {
 	return []Kind{
-		KindAuth, KindTLS, KindNetwork, KindTimeout, KindProtocol,
+		KindAuth, KindTLS, KindNetwork, KindTimeout, KindProtocol, KindServer,
 		KindStorage, KindState, KindConfig, KindCanceled, KindInternal,
 	}
 }
@@ -62,6 +64,12 @@ type Error struct {
 	Kind Kind
 	Err  error
 	Hint string // the next thing to do; may be empty
+	// Wait is how long the server wants to be left alone; 0 when it does not say.
+	Wait time.Duration
+	// Reopen says that the session asked in a way that this server does not
+	// understand, and that the next session, to be opened at once, asks in a
+	// plainer way. It is no failure of anything else.
+	Reopen bool
 }
 
 // Error is the step and the cause. The hint is shown beside it, not in it.

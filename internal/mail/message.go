@@ -66,6 +66,18 @@ func (s Set) Has(r Ref) bool {
 	return ok
 }
 
+// Refs are the messages of the set, by their names alone.
+func (s Set) Refs() []Ref {
+	var refs []Ref
+	for uid := range s.UIDs.All(false) {
+		refs = append(refs, Ref{UID: uid})
+	}
+	for uidl := range s.UIDLs {
+		refs = append(refs, Ref{UIDL: uidl})
+	}
+	return refs
+}
+
 // Clone is a copy that shares nothing with s.
 func (s Set) Clone() Set {
 	return Set{UIDs: s.UIDs.Clone(), UIDLs: maps.Clone(s.UIDLs)}
@@ -88,6 +100,7 @@ type Query struct {
 	Pull    disposition.Pull
 	Exclude []Set // passed over
 	Only    *Set  // unless nil: among these alone, read or not, marked as deleted or not
+	Unread  *Set  // unless nil: these count as unread, whatever the server says of them
 	After   *Ref  // unless nil: only what comes behind it in the order of Pull
 	Limit   int   // at most this many; 0 means all
 	Sizes   bool  // fill in Ref.Size
@@ -126,11 +139,34 @@ type Entry struct {
 	Temp   string // path in Dir; empty when the message was delivered earlier, under another UID
 	Name   string // path in Dir
 	Shared bool   // other messages may have the same Name: what has it already is one of them
+	Stage  Stage  // how far its disposition has come
 	Facts  []byte // JSON, for the command that is to be run; nil where there is none
 
 	// File is what was written and is not durable yet. It is open until
 	// folder.Store has synced or discarded it, and nil in the journal.
 	File *os.File
+}
+
+// Stage is how far the disposition of a saved message has come that is not known
+// to be in force.
+type Stage string
+
+// The stages.
+const (
+	NotAsked Stage = ""       // the server may not have been asked
+	Asked    Stage = "ASKED"  // it said OK, and was not seen to have done it
+	Copied   Stage = "COPIED" // it has a copy where the message is to be moved, and has still to remove it here
+)
+
+// Commitment is what became of the dispositions that a session was to put in
+// force. Those of messages in none of the lists are in force.
+type Commitment struct {
+	Asked    []Ref  // the server said OK, and was not seen to have done it
+	Copied   []Ref  // it copied them, and did not remove them
+	Refused  []Ref  // it refused
+	Err      *Error // why it refused; the session goes on, where a commit does not end it
+	Warnings []string
+	Wait     time.Duration // how long the server wants to see no other session; 0 when it does not say
 }
 
 // Ledger is what the journal holds of one connection and the box it opened.
@@ -168,9 +204,17 @@ const FaultsBeforeAside = 3
 // it.
 type Fault struct {
 	Ref
-	TooLarge bool   // larger than max_message_size; never fetched
-	Jobs     int    // in how many jobs it failed
-	Reason   string // of the last failure, in one line
+	TooLarge bool // larger than max_message_size; never fetched
+	// Interrupted says that nothing is wrong with it: a session ended while it was
+	// fetched. The server may have marked it as read meanwhile.
+	Interrupted bool
+	Late        bool   // it took longer than an attempt may; it is tried behind all others
+	Jobs        int    // in how many jobs it failed
+	Reason      string // of the last failure, in one line
+
+	// What its header says, decoded; empty where that is not known.
+	From, Subject string
+	Date          time.Time
 }
 
 // Aside reports whether later polls pass the message over.

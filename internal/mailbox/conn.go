@@ -11,7 +11,7 @@ import (
 
 // conn is the wire under every session: all of the limits that the protocol
 // libraries lack stand here. While a call is in progress (begin) the wire ends
-// with the call's context, after a silence of idle, or when the server has
+// with the call's context, after too long a silence, or when the server has
 // sent more than the call allows. Between two calls it waits for ever, since
 // nobody waits for it.
 //
@@ -19,10 +19,11 @@ import (
 // another writes.
 type conn struct {
 	net.Conn
-	idle time.Duration
+	idle time.Duration // the longest silence in a call that asks for nothing else
 
 	mu     sync.Mutex
 	ctx    context.Context // of the call in progress; nil between two
+	silent time.Duration   // the longest silence from here on
 	budget int64           // octets that the server may still send
 	first  error           // what broke the wire
 	read   int64           // octets received so far
@@ -46,8 +47,8 @@ func newConn(c net.Conn, idle time.Duration) *conn {
 func (c *conn) begin(ctx context.Context, budget int64) (end func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.ctx, c.budget = ctx, budget
-	c.deadline(time.Now().Add(c.idle))
+	c.ctx, c.budget, c.silent = ctx, budget, c.idle
+	c.deadline(time.Now().Add(c.silent))
 	c.stop = context.AfterFunc(ctx, func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -78,6 +79,23 @@ func (c *conn) allow(n int64) {
 	c.budget += n
 }
 
+// limit lets the server send n octets from now on in this call, and no more.
+func (c *conn) limit(n int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.budget = n
+}
+
+// wait lets the server be silent for so long, from now on to the end of the call.
+func (c *conn) wait(silent time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.silent = silent
+	if c.ctx != nil && c.ctx.Err() == nil {
+		c.deadline(time.Now().Add(silent))
+	}
+}
+
 // err is what broke the wire. The libraries replace it by what they made of
 // it, so it has to be asked for here.
 func (c *conn) err() error {
@@ -102,7 +120,7 @@ func (c *conn) prepare() error {
 		c.first = errTooMuch
 		return c.first
 	}
-	c.deadline(time.Now().Add(c.idle))
+	c.deadline(time.Now().Add(c.silent))
 	return nil
 }
 
@@ -140,7 +158,7 @@ func (c *conn) note(err error) error {
 	case c.ctx != nil && c.ctx.Err() != nil:
 		err = context.Cause(c.ctx)
 	case errors.As(err, &timeout) && timeout.Timeout():
-		err = fmt.Errorf("%w for %v", errSilent, c.idle)
+		err = fmt.Errorf("%w for %v", errSilent, c.silent)
 	}
 	if c.first == nil {
 		c.first = err

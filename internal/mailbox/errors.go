@@ -8,8 +8,11 @@ import (
 	"io"
 	"net"
 	"os"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
-	"syscall"
+	"time"
 	"unicode"
 
 	"mailpoller/internal/mail"
@@ -21,6 +24,7 @@ import (
 type refusal struct {
 	code string // response code, upper case, such as AUTHENTICATIONFAILED or IN-USE; may be empty
 	text string
+	bad  bool // BAD: the server does not understand the command, or not here
 }
 
 func (r *refusal) Error() string {
@@ -45,10 +49,14 @@ func (w *wire) failure(op string, err error) error {
 		return w.keyFailure(op, err)
 	}
 	e := &mail.Error{Op: op, Kind: mail.KindProtocol, Err: err}
+	var r *refusal
 	switch {
-	case isRefusal(err):
-		e.Kind, e.Hint = refused(op, err)
-		if e.Kind == mail.KindAuth && w.c.OAuth2 != nil {
+	case errors.As(err, &r):
+		e.Kind, e.Hint = refused(op, r)
+		if e.Kind == mail.KindServer {
+			e.Wait = backOff(r.text)
+		}
+		if e.Kind == mail.KindAuth && w.c.OAuth2 != nil && op == mail.OpAuthenticate {
 			e.Hint = "the provider gave a token, and the mail server does not take it: check username: and scopes:, and whether the account may use this protocol (docs/providers.md)"
 		}
 		if e.Kind == mail.KindAuth && w.asked && w.c.Key == nil {
@@ -56,13 +64,12 @@ func (w *wire) failure(op string, err error) error {
 		}
 	case errors.Is(err, errSilent), errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		e.Kind = mail.KindTimeout
-		e.Hint = "see whether the server is overloaded or a firewall drops the connection; timeout: and poll_timeout: set how long it may take"
+		e.Hint = "see whether the server is overloaded or a firewall drops the connection; timeout:, command_timeout: and poll_timeout: set how long it may take"
 	case errors.Is(err, context.Canceled):
 		e.Kind = mail.KindCanceled
 	case errors.Is(err, errTooMuch):
 		e.Hint = "this is not how a mail server answers: see what listens there"
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET),
-		errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed):
+	case hungUp(err), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
 		e.Kind = mail.KindNetwork
 		e.Err = fmt.Errorf("server closed the connection: %w", err)
 		e.Hint = "the server's log may say why; the next attempt starts anew"
@@ -72,10 +79,41 @@ func (w *wire) failure(op string, err error) error {
 			e.Kind = mail.KindNetwork
 		}
 	}
+	e.Reopen = w.tooFast(e)
 	if e.Hint == "" && op != mail.OpFetch { // what becomes of a message is for the poll to say
 		e.Hint = "the session was ended; the server's log may say more, and the next attempt starts anew"
 	}
-	return w.cleaned(e)
+	return w.cleaned(w.texts(e))
+}
+
+// tooFast reports whether a session may have ended because commands were ahead of
+// their answers, and has the next sessions with the server go step by step then.
+func (w *wire) tooFast(e *mail.Error) bool {
+	if !w.ahead || w.manners.stepwise.Load() {
+		return false
+	}
+	switch {
+	case errors.Is(e.Err, errSilent), e.Kind == mail.KindProtocol && !isRefusal(e.Err) && !errors.Is(e.Err, errTooMuch):
+	case e.Kind == mail.KindNetwork && w.manners.hangups.Add(1) >= maxHangups:
+	default:
+		return false
+	}
+	w.manners.stepwise.Store(true)
+	return true
+}
+
+// texts adds to an error what the server wants people to read, unless it is there
+// already.
+func (w *wire) texts(e *mail.Error) *mail.Error {
+	if w.said == nil || e.Kind == mail.KindCanceled {
+		return e
+	}
+	for _, text := range w.said() {
+		if !strings.Contains(e.Err.Error(), text) {
+			e.Err = fmt.Errorf("%w; the server says: %s", e.Err, text)
+		}
+	}
+	return e
 }
 
 func isRefusal(err error) bool {
@@ -83,32 +121,96 @@ func isRefusal(err error) bool {
 	return errors.As(err, &r)
 }
 
-// refused tells by its response code (RFC 5530 for IMAP, RFC 2449 and 3206
-// for POP3) what a refusal means.
-func refused(op string, err error) (mail.Kind, string) {
-	var r *refusal
-	errors.As(err, &r)
-	switch r.code {
-	case "UNAVAILABLE", "SYS/TEMP", "SERVERBUG", "SYS/PERM":
-		return mail.KindProtocol, "the server has a problem of its own; its log may say which"
-	case "INUSE", "IN-USE":
-		return mail.KindProtocol, "another program has the mailbox open; two programs should not poll one POP3 mailbox"
-	case "LIMIT", "LOGIN-DELAY", "OVERQUOTA":
-		return mail.KindProtocol, "the server limits how often or how much it is asked: poll less often, or lower limits.polls_per_host"
-	case "NONEXISTENT", "TRYCREATE":
-		return mail.KindConfig, "name an existing mailbox in mailbox:"
-	case "BADCHARSET":
-		return mail.KindConfig, "the server searches for ASCII alone: use texts of ASCII in match:"
-	case "NOPERM":
-		return mail.KindConfig, "give the account access to the mailbox"
+// meaning is what a refusal means that has one of some response codes (RFC 5530
+// for IMAP, RFC 2449 and 3206 for POP3), or one of some texts, in lower case.
+type meaning struct {
+	codes, texts []string
+	kind         mail.Kind
+	hint         string
+}
+
+const (
+	limited = "the server limits how often or how much it is asked: poll less often, or lower limits.polls_per_host"
+	trouble = "the server has a problem of its own; its log may say which"
+	account = "check username: and password:, and whether the server lets this account use this protocol"
+	mailbox = "name an existing mailbox in mailbox:"
+)
+
+// meanings are tried in their order: by the code, and then by the text. Many
+// servers have a text alone. That one asks to try again later says least.
+var meanings = []meaning{
+	{codes: []string{"AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED", "PRIVACYREQUIRED", "CONTACTADMIN", "AUTH"}, kind: mail.KindAuth, hint: account},
+	{codes: []string{"LIMIT", "LOGIN-DELAY", "OVERQUOTA", "THROTTLED"}, kind: mail.KindServer, hint: limited},
+	{codes: []string{"INUSE", "IN-USE"}, kind: mail.KindServer, hint: "another program has the mailbox open; two programs should not poll one POP3 mailbox"},
+	{codes: []string{"UNAVAILABLE", "SYS/TEMP", "SYS/PERM", "SERVERBUG", "TEMPFAIL"}, kind: mail.KindServer, hint: trouble},
+	{codes: []string{"NONEXISTENT", "TRYCREATE"}, kind: mail.KindConfig, hint: mailbox},
+	{codes: []string{"BADCHARSET"}, kind: mail.KindConfig, hint: "the server searches for ASCII alone: use texts of ASCII in match:"},
+	{codes: []string{"NOPERM"}, kind: mail.KindConfig, hint: "give the account access to the mailbox"},
+
+	{texts: []string{"not connected"}, kind: mail.KindAuth, hint: "the login was right, and the account in username: has no mailbox here that it may open: see whether it exists and has a licence, whether IMAP is enabled for it, and with oauth2: whether the token is for this account and has access to its mailbox (docs/providers.md)"},
+	{texts: []string{"unsafe login"}, kind: mail.KindAuth, hint: "the server lets in only clients that say who they are: set client_id: ENABLED, or allow other clients in the settings of the account"},
+	{texts: []string{"enable imap", "imap access", "imap is disabled", "imap disabled", "not enabled", "pop access", "enable pop", "pop is disabled"}, kind: mail.KindAuth, hint: "enable this protocol for the account, in its settings on the server"},
+	{texts: []string{"too many", "maximum number", "max connections", "rate limit", "throttl", "backoff", "back-off", "login delay", "limit exceeded", "quota"}, kind: mail.KindServer, hint: limited},
+	{texts: []string{"locked by", "mailbox is locked", "mailbox locked", "maildrop is locked", "maildrop locked", "already locked", "unable to lock", "cannot lock", "can't lock", "in use", "already open"}, kind: mail.KindServer, hint: "another program has the mailbox open; two programs should not poll one POP3 mailbox"},
+	{texts: []string{"unavailable", "not available", "temporar", "overload", "internal error", "internal server", "server error", "timed out"}, kind: mail.KindServer, hint: trouble},
+	{texts: []string{"invalid", "incorrect", "wrong", "credential", "password", "authentication failed", "login failed", "bad user", "denied"}}, // else
+	{texts: []string{"try again", "later"}, kind: mail.KindServer, hint: trouble},
+}
+
+// refused tells what a refusal means at a step.
+func refused(op string, r *refusal) (mail.Kind, string) {
+	text := strings.ToLower(r.text)
+	for _, m := range meanings {
+		switch {
+		case r.code != "" && slices.Contains(m.codes, r.code),
+			(r.code == "" || r.code == "ALERT") && slices.ContainsFunc(m.texts, func(t string) bool { return strings.Contains(text, t) }):
+			if m.kind != "" {
+				return m.kind, m.hint
+			}
+			return atStep(op)
+		}
 	}
+	return atStep(op)
+}
+
+// atStep is what a refusal means that says no more.
+func atStep(op string) (mail.Kind, string) {
 	switch op {
 	case mail.OpAuthenticate:
-		return mail.KindAuth, "check username: and password:, and whether the server lets this account use this protocol"
+		return mail.KindAuth, account
 	case mail.OpOpenMailbox:
-		return mail.KindConfig, "name an existing mailbox in mailbox:"
+		return mail.KindConfig, mailbox
 	}
 	return mail.KindProtocol, ""
+}
+
+// asks finds a time for which a server wants to be left alone.
+var asks = regexp.MustCompile(`(?i)(?:back-?off(?: time)?|try again|retry|retry-after|wait|again|delay)[^0-9]{0,20}([0-9]{1,9})\s*(milliseconds?|msecs?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|h)?\b`)
+
+// maxBackOff bounds for how long a server is left alone because it says so.
+const maxBackOff = 24 * time.Hour
+
+// backOff is for how long a server wants to be left alone, by the text of its
+// refusal; 0 when it does not say.
+func backOff(text string) time.Duration {
+	m := asks.FindStringSubmatch(text)
+	if m == nil {
+		return 0
+	}
+	n, err := strconv.ParseInt(m[1], 10, 64)
+	if err != nil {
+		return 0
+	}
+	unit := time.Second
+	switch word := strings.ToLower(m[2]); {
+	case strings.HasPrefix(word, "ms"), strings.HasPrefix(word, "milli"):
+		unit = time.Millisecond
+	case strings.HasPrefix(word, "m"):
+		unit = time.Minute
+	case strings.HasPrefix(word, "h"):
+		unit = time.Hour
+	}
+	return min(time.Duration(n)*unit, maxBackOff)
 }
 
 // cleaned makes the text of an error fit to be shown: without the secret,

@@ -50,6 +50,8 @@ func pop3UpTo(retr func(c *mailtest.Conn, num string)) func(*mailtest.Conn) {
 				c.Send("-ERR\r\n")
 			case "STAT":
 				c.Send("+OK 2 40\r\n")
+			case "UIDL":
+				c.Send("+OK " + rest + " id" + rest + "\r\n")
 			case "RETR":
 				retr(c, rest)
 			case "QUIT":
@@ -99,7 +101,10 @@ func TestAMessageIsWholeOrAnError(t *testing.T) {
 		{"IMAP, OK without the message", mail.IMAP, imapUpTo(odd("{tag} OK\r\n")), true, mail.KindProtocol, "OK without the message"},
 		{"IMAP, NO", mail.IMAP, imapUpTo(odd("{tag} NO [EXPUNGEISSUED] gone\r\n")), true, mail.KindProtocol, "[EXPUNGEISSUED] gone"},
 		{"IMAP, only flags", mail.IMAP, imapUpTo(odd("* 1 FETCH (UID 1 FLAGS (\\Seen))\r\n{tag} OK\r\n")), true, mail.KindProtocol, "OK without the message"},
-		{"IMAP, no body", mail.IMAP, imapUpTo(odd("* 1 FETCH (UID 1 BODY[] NIL)\r\n{tag} OK\r\n")), true, mail.KindProtocol, "OK without the message"},
+		{"IMAP, no body", mail.IMAP, imapUpTo(odd("* 1 FETCH (UID 1 BODY[] NIL)\r\n{tag} OK\r\n")), true, mail.KindProtocol, "an empty message"},
+		{"IMAP, an empty literal", mail.IMAP, imapUpTo(odd("* 1 FETCH (UID 1 RFC822.SIZE 900 BODY[] {0}\r\n)\r\n{tag} OK\r\n")), true, mail.KindProtocol, "an empty message; it says that it has 900 bytes"},
+		{"IMAP, an empty string", mail.IMAP, imapUpTo(odd("* 1 FETCH (UID 1 BODY[] \"\")\r\n{tag} OK\r\n")), true, mail.KindProtocol, "an empty message"},
+		{"IMAP, the end of a line alone", mail.IMAP, imapUpTo(odd("* 1 FETCH (UID 1 BODY[] {2}\r\n\r\n)\r\n{tag} OK\r\n")), true, mail.KindProtocol, "an empty message"},
 		{"IMAP, another message", mail.IMAP, imapUpTo(odd("* 9 FETCH (UID 9 BODY[] {5}\r\nhello)\r\n{tag} OK\r\n")), true, mail.KindProtocol, "OK without the message"},
 		{"IMAP, cut inside the literal", mail.IMAP, imapUpTo(func(c *mailtest.Conn, _ string) {
 			c.Send("* 1 FETCH (UID 1 BODY[] {21}\r\nSubj")
@@ -115,24 +120,26 @@ func TestAMessageIsWholeOrAnError(t *testing.T) {
 		}), false, mail.KindTimeout, "silent for 300ms"},
 		{"IMAP, garbage behind the literal", mail.IMAP, imapUpTo(odd("* 1 FETCH (UID 1 BODY[] {21}\r\n" + body + "more than announced)\r\n{tag} OK\r\n")), false, mail.KindProtocol, ""},
 		{"POP3, -ERR", mail.POP3, pop3UpTo(pop("-ERR gone\r\n")), true, mail.KindProtocol, "gone"},
-		{"POP3, nothing", mail.POP3, pop3UpTo(pop("+OK\r\n.\r\n")), false, mail.KindProtocol, "announced 20 octets and sent 0"},
-		{"POP3, less than announced", mail.POP3, pop3UpTo(pop("+OK\r\nSubj\r\n.\r\n")), false, mail.KindProtocol, "announced 20 octets and sent 6"},
+		{"POP3, nothing", mail.POP3, pop3UpTo(pop("+OK\r\n.\r\n")), true, mail.KindProtocol, "an empty message; it says that it has 20 bytes"},
+		{"POP3, the end of a line alone", mail.POP3, pop3UpTo(pop("+OK\r\n\r\n.\r\n")), true, mail.KindProtocol, "an empty message"},
+		{"POP3, a dot that was not stuffed", mail.POP3, pop3UpTo(pop("+OK\r\nSubj\r\n.\r\nmore\r\n.\r\n")), false, mail.KindProtocol, "announced 20 octets and sent 6, and then"},
+		{"POP3, an answer within a message", mail.POP3, pop3UpTo(pop("+OK\r\nSubj\r\n.\r\n+OK\r\n.\r\n")), false, mail.KindProtocol, "announced 20 octets and sent 6, and then answers UIDL 1 with \"+OK\""},
 		{"POP3, cut", mail.POP3, pop3UpTo(func(c *mailtest.Conn, _ string) { c.Send("+OK\r\nSubj"); c.Cut() }), false, mail.KindNetwork, ""},
 		{"POP3, silence", mail.POP3, pop3UpTo(func(c *mailtest.Conn, _ string) { c.Send("+OK\r\nSubj"); c.Stall() }), false, mail.KindTimeout, "silent for 300ms"},
 		{"POP3, a message without end", mail.POP3, pop3UpTo(func(c *mailtest.Conn, _ string) {
 			c.Send("+OK\r\n")
-			c.Flood([]byte("x\r\n"))
+			c.Flood([]byte(strings.Repeat("x\r\n", 20_000)))
 		}), false, mail.KindProtocol, "more than an answer may hold"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			server := mailtest.Script(t, c.script)
-			connection := mailtest.Connection(t, mailtest.NewCA(t), c.store, mail.NoTLS, server.Port, "u", "p")
+			connection := mailtest.Connection(t, mailtest.NewCA(t), c.store, mail.NoTLS, server.Port, "u", "canary")
 			connection.Timeout, connection.Dispose = 300*time.Millisecond, disposition.Keep
 			s := open(t, connection)
 			refs := []mail.Ref{{UID: 1}, {UID: 2}}
 			if c.store == mail.POP3 {
-				refs = []mail.Ref{{UIDL: "a", Num: 1, Size: 20}, {UIDL: "b", Num: 2, Size: 20}}
+				refs = []mail.Ref{{UIDL: "id1", Num: 1, Size: 20}, {UIDL: "id2", Num: 2, Size: 20}}
 			}
 			var first error
 			var bodies []string
@@ -183,6 +190,8 @@ func TestADeletionCountsWhenQUITWasAnswered(t *testing.T) {
 					switch c.Line() {
 					case "STAT":
 						c.Send("+OK 1 20\r\n")
+					case "UIDL":
+						c.Send("+OK\r\n1 a\r\n.\r\n")
 					case "QUIT":
 						quit(c)
 						return

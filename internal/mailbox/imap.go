@@ -1,15 +1,17 @@
 package mailbox
 
 import (
+	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapclient"
@@ -17,6 +19,7 @@ import (
 
 	"mailpoller/internal/disposition"
 	"mailpoller/internal/mail"
+	"mailpoller/internal/mailbox/lenient"
 	"mailpoller/internal/mailbox/login"
 )
 
@@ -24,10 +27,12 @@ import (
 type imapSession struct {
 	*wire
 	client   *imapclient.Client
+	in       *lenient.Reader
+	out      *writer
 	caps     imap.CapSet
 	box      mail.Box
 	selected *imapclient.SelectCommand // nil until it is sent
-	messages uint32                    // in the mailbox when it was opened, less those that were removed since
+	messages int                       // in the mailbox when it was opened
 	applied  map[disposition.Disposition]imap.UIDSet
 	facts    map[uint32]facts // of the messages that are being fetched, by UID
 	buffer   []byte           // what a message passes through; nil until there was one
@@ -48,8 +53,10 @@ func (w *wire) openIMAP(ctx context.Context) (Session, error) {
 		}
 		line = "* OK" // what was said in clear text counts for nothing now
 	}
-	s := &imapSession{wire: w, applied: make(map[disposition.Disposition]imap.UIDSet)}
-	s.client = imapclient.New(&replay{Conn: w.top, r: io.MultiReader(strings.NewReader(line+"\r\n"), w.r)}, nil)
+	s := &imapSession{wire: w, applied: make(map[disposition.Disposition]imap.UIDSet), out: &writer{Conn: w.top}}
+	s.in = lenient.NewReader(bufio.NewReaderSize(io.MultiReader(strings.NewReader(line+"\r\n"), w.r), readBuffer))
+	s.said = s.in.Texts
+	s.client = imapclient.New(&replay{s.out, s.in}, nil)
 	err = w.step(mail.OpAuthenticate, s.authenticate)
 	if err == nil {
 		err = w.step(mail.OpOpenMailbox, s.open)
@@ -61,23 +68,36 @@ func (w *wire) openIMAP(ctx context.Context) (Session, error) {
 	return s, nil
 }
 
-// replay is a connection of which some octets have been read already.
+// replay is the wire as the library has it: what the server says, as it reads it,
+// and what it says to the server.
 type replay struct {
-	net.Conn
-	r io.Reader
+	*writer
+	r *lenient.Reader
 }
 
 func (c *replay) Read(p []byte) (int, error) { return c.r.Read(p) }
 
+// writer says in other words what the library cannot say.
+type writer struct {
+	net.Conn
+	id string // of the client; what "ID NIL" stands for
+}
+
 // Write implements io.Writer. An answer to a challenge that says nothing is an
 // empty line (RFC 9051, section 6.2.2). The library sends what stands for an
 // empty initial response.
-func (c *replay) Write(p []byte) (int, error) {
-	if string(p) != "=\r\n" {
-		return c.Conn.Write(p)
+func (c *writer) Write(p []byte) (int, error) {
+	said := p
+	switch {
+	case string(p) == "=\r\n":
+		said = p[1:]
+	case c.id != "" && bytes.HasSuffix(p, []byte(" ID NIL\r\n")):
+		said = append(bytes.TrimSuffix(bytes.Clone(p), []byte("NIL\r\n")), c.id+"\r\n"...)
 	}
-	n, err := c.Conn.Write(p[1:])
-	return n + 1, err
+	if _, err := c.Conn.Write(said); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 // imapGreeting checks the first line of a server (RFC 9051, 7.1).
@@ -124,30 +144,66 @@ func (w *wire) imapSTARTTLS(ctx context.Context, greeting string) error {
 // authenticate logs in with what the server offers and the configuration
 // allows.
 func (s *imapSession) authenticate() (string, error) {
-	if s.caps = s.client.Caps(); s.caps == nil {
-		return "", s.fail(mail.OpAuthenticate, errNoCaps)
-	}
-	if s.client.State() == imap.ConnStateAuthenticated {
-		return "PREAUTH", nil
-	}
-	way, err := s.way(s.offered())
-	if err != nil {
-		return "", err
-	}
-	if way == login.LoginCommand {
-		command := s.client.Login(s.c.Username, s.secret.Reveal())
-		s.sendSelect() // whatever comes of the login, there is nothing else to ask
-		err = command.Wait()
-	} else {
-		err = s.sasl(way, s.offered(), func(c sasl.Client) error { return imapRefusal(s.client.Authenticate(c)) })
+	err := s.client.WaitGreeting()
+	if err == nil {
+		err = s.capable(0)
 	}
 	if err != nil {
 		return "", s.fail(mail.OpAuthenticate, err)
 	}
-	if s.caps = s.client.Caps(); s.caps == nil { // they may be more by now
-		return "", s.fail(mail.OpAuthenticate, errNoCaps)
+	if s.client.State() == imap.ConnStateAuthenticated {
+		return "PREAUTH", nil
 	}
-	return loggedIn(s.c, way, slices.Collect(maps.Keys(s.caps))), nil
+	way, err := s.chooseWay(s.offered())
+	if err != nil {
+		return "", err
+	}
+	_, said := s.in.Caps()
+	s.in.LoggingIn()
+	if way == login.LoginCommand {
+		command := s.client.Login(s.c.Username, s.secret.Reveal())
+		if !s.manners.stepwise.Load() { // whatever comes of the login, there is nothing else to ask
+			s.introduce()
+			s.sendSelect()
+			s.ahead = true
+		}
+		if err = command.Wait(); s.ahead {
+			s.conn.wait(min(s.c.Timeout, patience))
+		}
+	} else {
+		err = s.sasl(way, s.offered(), func(c sasl.Client) error { return imapRefusal(s.client.Authenticate(c)) })
+	}
+	if err != nil {
+		return "", s.loginFailure(s.fail, err)
+	}
+	if err := s.capable(said); err != nil { // they may be others by now
+		return "", s.fail(mail.OpAuthenticate, err)
+	}
+	caps, _ := s.in.Caps()
+	return loggedIn(s.c, way, caps), nil
+}
+
+// patience is how long a server may be silent behind the login before it is taken to
+// have lost the commands that were sent with it, as perdition and Courier do.
+const patience = 3 * time.Second
+
+// capable asks what the server is capable of, unless it has said so since.
+func (s *imapSession) capable(since int) error {
+	names, said := s.in.Caps()
+	if said == since {
+		if _, err := s.client.Capability().Wait(); err != nil {
+			return err
+		}
+		names, _ = s.in.Caps()
+	}
+	if len(names) == 0 {
+		return errNoCaps
+	}
+	s.caps = make(imap.CapSet, len(names))
+	for _, name := range names {
+		s.caps[imap.Cap(name)] = struct{}{}
+	}
+	return nil
 }
 
 var errNoCaps = errors.New("server does not say what it is capable of")
@@ -155,8 +211,10 @@ var errNoCaps = errors.New("server does not say what it is capable of")
 // offered is how the server lets clients log in.
 func (s *imapSession) offered() []login.Way {
 	var ways []login.Way
-	for _, name := range s.caps.AuthMechanisms() {
-		ways = append(ways, login.Way(strings.ToUpper(name)))
+	for name := range s.caps {
+		if mechanism, ok := strings.CutPrefix(string(name), "AUTH="); ok {
+			ways = append(ways, login.Way(mechanism))
+		}
 	}
 	if !s.caps.Has(imap.CapLoginDisabled) {
 		ways = append(ways, login.LoginCommand)
@@ -164,34 +222,100 @@ func (s *imapSession) offered() []login.Way {
 	return ways
 }
 
+// introduce says which program this is (RFC 2971), where the server may want to
+// know, and does not wait: whatever it answers, there is nothing to do about it.
+func (s *imapSession) introduce() {
+	if s.c.ClientID.Disabled || !s.caps.Has(imap.CapID) || s.out.id != "" {
+		return
+	}
+	s.out.id = clientID(s.opener.Version, s.c.ClientID.Fields)
+	s.client.ID(nil)
+}
+
+// clientID is what the client says of itself, in the words of IMAP.
+func clientID(version string, more [][2]string) string {
+	fields := append([][2]string{{"name", "poller"}, {"version", cmp.Or(version, "devel")}}, more...)
+	var words []string
+	for _, f := range fields {
+		for _, word := range f {
+			words = append(words, `"`+strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(word)+`"`)
+		}
+	}
+	return "(" + strings.Join(words, " ") + ")"
+}
+
 // open opens the mailbox: with EXAMINE where nothing is to change on the
 // server, so that nothing does, not even \Recent.
 func (s *imapSession) open() (string, error) {
 	if s.selected == nil {
+		s.introduce()
 		s.sendSelect()
+		s.slow()
 	}
-	data, err := s.selected.Wait()
+	_, err := s.selected.Wait()
 	if err != nil {
 		return "", s.notOpened(s.fail(mail.OpOpenMailbox, err))
 	}
-	if data.UIDValidity == 0 {
-		return "", s.fail(mail.OpOpenMailbox, errors.New("server gives no UIDVALIDITY, so its UIDs mean nothing beyond one session"))
+	s.ahead = false
+	s.slow()
+	box := s.in.Mailbox()
+	if box.Validity == 0 {
+		if box, err = s.validity(); err != nil {
+			return "", err
+		}
 	}
-	s.box = mail.Box{Account: s.c.Account(), Validity: data.UIDValidity}
-	s.messages = data.NumMessages
-	said := fmt.Sprintf("%s: %d messages, UIDVALIDITY %d", s.c.Mailbox, data.NumMessages, data.UIDValidity)
+	s.box = mail.Box{Account: s.c.Account(), Validity: box.Validity}
+	s.messages = int(box.Exists)
+	said := fmt.Sprintf("%s: %d messages, UIDVALIDITY %d", s.c.Mailbox, box.Exists, box.Validity)
 	if s.c.ReadOnly && s.c.MoveTo != "" { // a poll finds out when it moves
 		if _, err := s.client.Status(s.c.MoveTo, &imap.StatusOptions{NumMessages: true}).Wait(); err != nil {
 			return "", s.notMoved(s.fail(mail.OpOpenMailbox, err), "")
 		}
 		said += fmt.Sprintf("; %s is there", s.c.MoveTo)
 	}
+	for _, text := range s.in.Texts() {
+		said += "; the server says: " + text
+		s.opener.heard.say(s.log, s.c.Name, s.clean("the server says: "+text))
+	}
 	return said, nil
 }
 
+// slow lets the server work on a command for as long as command_timeout allows.
+func (w *wire) slow() { w.conn.wait(max(w.c.Timeout, w.c.CommandTimeout)) }
+
 // sendSelect asks for the mailbox, and does not wait.
 func (s *imapSession) sendSelect() {
+	s.in.Opening()
 	s.selected = s.client.Select(s.c.Mailbox, &imap.SelectOptions{ReadOnly: !s.c.Ending().ChangesServer()})
+}
+
+// validity finds out the UIDVALIDITY of a mailbox that was opened without one:
+// Xeams says it in answer to SELECT and STATUS alone.
+func (s *imapSession) validity() (lenient.Mailbox, error) {
+	box := s.in.Mailbox()
+	s.in.Await(lenient.Want{})
+	_, err := s.client.Status(s.c.Mailbox, &imap.StatusOptions{UIDValidity: true}).Wait()
+	if err = s.fail(mail.OpOpenMailbox, err); err != nil && !isRefusal(err) {
+		return box, err
+	}
+	if v, ok := s.in.Status("UIDVALIDITY"); ok {
+		box.Validity = v
+		return box, nil
+	}
+	if !s.c.Ending().ChangesServer() {
+		s.in.Opening()
+		_, err := s.client.Select(s.c.Mailbox, nil).Wait()
+		if err = s.fail(mail.OpOpenMailbox, err); err != nil && !isRefusal(err) {
+			return box, err
+		}
+		if now := s.in.Mailbox(); err == nil && now.Validity != 0 {
+			s.opener.heard.say(s.log, s.c.Name, "the server says UIDVALIDITY to SELECT alone, so that the mailbox is opened by it: what is new is no longer \\Recent afterwards")
+			return now, nil
+		}
+	}
+	e := mail.Errorf(mail.OpOpenMailbox, mail.KindProtocol, "server gives no UIDVALIDITY, so its UIDs mean nothing beyond one session")
+	e.Hint = "read the mailbox with store_type: POP3, where the server has it"
+	return box, e
 }
 
 // notOpened adds to the failure to open a mailbox which ones there are.
@@ -200,21 +324,24 @@ func (s *imapSession) notOpened(failed error) error {
 	if !isRefusal(failed) || !errors.As(failed, &e) || e.Kind != mail.KindConfig {
 		return failed
 	}
-	var names []string
-	list := s.client.List("", "*", nil)
-	for data := list.Next(); data != nil; data = list.Next() {
-		if !slices.Contains(data.Attrs, imap.MailboxAttrNoSelect) && len(names) <= maxNames {
-			names = append(names, data.Mailbox)
-		}
-	}
-	if err := list.Close(); err != nil || len(names) == 0 {
+	s.in.Await(lenient.Want{Names: true})
+	if err := s.client.List("", "*", nil).Close(); err != nil {
 		return failed // what went wrong first is what counts
+	}
+	names := s.in.Names()
+	if slices.ContainsFunc(names, func(name string) bool {
+		return name == s.c.Mailbox || strings.EqualFold(name, "INBOX") && strings.EqualFold(s.c.Mailbox, "INBOX")
+	}) {
+		e.Kind, e.Hint = mail.KindProtocol, "the server has this mailbox, and says why it does not open it; its log may say more"
+		return e
 	}
 	slices.Sort(names)
 	if len(names) > maxNames {
-		names = append(names[:maxNames], "...")
+		names = append(names[:maxNames:maxNames], "...")
 	}
-	e.Hint += "; there are: " + s.clean(strings.Join(names, ", "))
+	if len(names) > 0 {
+		e.Hint += "; there are: " + s.clean(strings.Join(names, ", "))
+	}
 	return e
 }
 
@@ -222,163 +349,36 @@ func (s *imapSession) notOpened(failed error) error {
 const maxNames = 20
 
 // Box implements poll.Session.
-func (s *imapSession) Box() (mail.Box, int) { return s.box, int(s.messages) }
+func (s *imapSession) Box() (mail.Box, int) { return s.box, s.messages }
 
 // imapRefusal is err, as a refusal if it is one.
 func imapRefusal(err error) error {
 	var status *imap.Error
 	if errors.As(err, &status) {
-		return &refusal{code: strings.ToUpper(string(status.Code)), text: status.Text}
+		text := strings.TrimSpace(status.Text)
+		if text == "-" { // what stands for none
+			text = ""
+		}
+		return &refusal{code: strings.ToUpper(string(status.Code)), text: text, bad: status.Type == imap.StatusResponseTypeBad}
 	}
 	return err
 }
 
-// fail makes an Error out of what the library says.
+// fail makes an Error out of what the library says. Nil stays nil.
 func (s *imapSession) fail(op string, err error) error {
+	if err == nil {
+		return nil
+	}
 	err = imapRefusal(err)
+	if read := s.in.Err(); read != nil && !isRefusal(err) {
+		err = read
+	}
 	if errors.Is(err, net.ErrClosed) { // by the library, which knows what for
 		if cause := s.client.Close(); cause != nil {
 			err = cause
 		}
 	}
 	return s.failure(op, err)
-}
-
-// Apply implements poll.Session.
-func (s *imapSession) Apply(refs []mail.Ref, d disposition.Disposition) {
-	set := s.applied[d]
-	for _, ref := range refs {
-		set.AddNum(imap.UID(ref.UID))
-	}
-	s.applied[d] = set
-}
-
-// Commit implements poll.Session. Flags are added, never replaced; what is
-// removed is exactly the messages that were applied.
-func (s *imapSession) Commit(ctx context.Context) (warning string, err error) {
-	defer s.conn.begin(ctx, replyBudget+16*int64(s.messages))()
-	for _, step := range []struct {
-		d   disposition.Disposition
-		put func(imap.UIDSet) (warning string, err error)
-	}{{disposition.Seen, s.markSeen}, {disposition.Move, s.move}, {disposition.Delete, s.remove}} {
-		if len(s.applied[step.d]) == 0 {
-			continue
-		}
-		if step.d.Removes() {
-			if err := s.checkValidity(); err != nil {
-				return warning, err
-			}
-		}
-		for uids := range slices.Chunk(s.applied[step.d], maxRanges) {
-			said, err := step.put(uids)
-			if warning = cmp.Or(warning, said); err != nil {
-				return warning, s.fail(mail.OpDispose, err)
-			}
-		}
-		delete(s.applied, step.d)
-	}
-	return warning, nil
-}
-
-// checkValidity makes sure that the UIDs still mean what they meant when the
-// mailbox was opened. Servers need not answer STATUS for the open mailbox, and
-// must not renumber it: only one that says that it did ends the session.
-func (s *imapSession) checkValidity() error {
-	status, err := s.client.Status(s.c.Mailbox, &imap.StatusOptions{UIDValidity: true}).Wait()
-	if err != nil {
-		if err = s.fail(mail.OpDispose, err); isRefusal(err) {
-			return nil
-		}
-		return err
-	}
-	if now := status.UIDValidity; now != 0 && now != s.box.Validity {
-		return s.fail(mail.OpDispose, fmt.Errorf("UIDVALIDITY changed from %d to %d during the session, so nothing was deleted", s.box.Validity, now))
-	}
-	return nil
-}
-
-// markSeen marks messages as read.
-func (s *imapSession) markSeen(uids imap.UIDSet) (warning string, err error) {
-	return "", s.flag(uids, imap.FlagSeen)
-}
-
-// remove removes messages. STORE is answered before EXPUNGE is asked for:
-// Dovecot 2.3 now and then removes nothing when both come at once, and says OK.
-func (s *imapSession) remove(uids imap.UIDSet) (warning string, err error) {
-	if err := s.flag(uids, imap.FlagDeleted); err != nil {
-		return "", err
-	}
-	return s.expunge(uids)
-}
-
-// move moves messages to another mailbox: in one step where the server has MOVE
-// (RFC 6851), else by copying and removing them. Stopped dead between the two it
-// copies them again the next time: nothing tells a copy from another message.
-func (s *imapSession) move(uids imap.UIDSet) (warning string, err error) {
-	if s.c.Dispose == disposition.Seen {
-		if err := s.flag(uids, imap.FlagSeen); err != nil {
-			return "", err
-		}
-	}
-	if !s.caps.Has(imap.CapMove) { // the library would expunge what others have marked
-		if _, err := s.client.Copy(uids, s.c.MoveTo).Wait(); err != nil {
-			return "", s.notMoved(s.fail(mail.OpDispose, err), notMovedYet)
-		}
-		return s.remove(uids)
-	}
-	if _, err := s.client.Move(uids, s.c.MoveTo).Wait(); err != nil {
-		return "", s.notMoved(s.fail(mail.OpDispose, err), notMovedYet)
-	}
-	for _, r := range uids {
-		s.messages -= min(s.messages, uint32(r.Stop-r.Start)+1)
-	}
-	return "", nil
-}
-
-const notMovedYet = "; the messages are saved, and the next poll moves them"
-
-// notMoved says what to do about a mailbox that takes no messages.
-func (s *imapSession) notMoved(err error, rest string) error {
-	var e *mail.Error
-	if isRefusal(err) && errors.As(err, &e) {
-		e.Err = fmt.Errorf("move to %q: %w", s.c.MoveTo, e.Err)
-		e.Hint = "create the mailbox on the server, or name another one in move_to:" + rest
-	}
-	return err
-}
-
-// flag adds a flag to messages.
-func (s *imapSession) flag(uids imap.UIDSet, flag imap.Flag) error {
-	store := &imap.StoreFlags{Op: imap.StoreFlagsAdd, Silent: true, Flags: []imap.Flag{flag}}
-	return s.client.Store(uids, store, nil).Close()
-}
-
-// expunge removes messages that carry \Deleted. A server without UIDPLUS can
-// only remove all that carry it: it is asked to only when they are ours.
-func (s *imapSession) expunge(uids imap.UIDSet) (warning string, err error) {
-	if s.caps.Has(imap.CapUIDPlus) {
-		return "", s.removed(s.client.UIDExpunge(uids))
-	}
-	found, err := s.client.UIDSearch(&imap.SearchCriteria{Flag: []imap.Flag{imap.FlagDeleted}}, nil).Wait()
-	if err != nil {
-		return "", err
-	}
-	var ours mail.UIDSet
-	for _, r := range uids {
-		ours.Add(uint32(r.Start), uint32(r.Stop))
-	}
-	if others := rangesOf(found).Minus(ours).Len(); others > 0 {
-		return fmt.Sprintf("messages stay on the server, marked as deleted: it has no UIDPLUS, and %d other messages that are marked would be removed with them", others), nil
-	}
-	return "", s.removed(s.client.Expunge())
-}
-
-// removed waits for an EXPUNGE and keeps count.
-func (s *imapSession) removed(cmd *imapclient.ExpungeCommand) error {
-	for cmd.Next() != 0 {
-		s.messages -= min(s.messages, 1)
-	}
-	return cmd.Close()
 }
 
 // Close implements poll.Session. LOGOUT leaves the mailbox without removing

@@ -2,6 +2,7 @@ package mailbox
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"github.com/emersion/go-imap/v2/imapclient"
 
 	"mailpoller/internal/mail"
+	"mailpoller/internal/mailbox/lenient"
 )
 
 // Fetch implements poll.Session.
@@ -45,7 +47,7 @@ func (s *imapSession) fetchAll(ctx context.Context, refs []mail.Ref, part imap.P
 			return err
 		}
 	}
-	if len(refs) > 1 {
+	if len(refs) > 1 && !s.manners.singly.Load() {
 		f, err := s.fetch(refs, part, each)
 		switch {
 		case f.refused(): // what came is not known to be whole
@@ -57,6 +59,9 @@ func (s *imapSession) fetchAll(ctx context.Context, refs []mail.Ref, part imap.P
 		case err == nil:
 			refs = f.left
 		}
+		if s.in.UIDBehind() {
+			s.manners.singly.Store(true)
+		}
 		if err != nil {
 			return err
 		}
@@ -64,16 +69,23 @@ func (s *imapSession) fetchAll(ctx context.Context, refs []mail.Ref, part imap.P
 	for _, ref := range refs {
 		f, err := s.fetch([]mail.Ref{ref}, part, each)
 		if err == nil && len(f.left) > 0 {
-			if f.result == nil {
-				f.result = errNotThere
-			}
-			err = each(mail.Message{Ref: ref, Err: s.fail(mail.OpFetch, f.result)})
+			err = each(mail.Message{Ref: ref, Err: s.fail(mail.OpFetch, cmp.Or(f.result, s.missing(ref)))})
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// missing is why there is no message although the server said OK.
+func (s *imapSession) missing(ref mail.Ref) error {
+	for _, m := range s.in.Messages() {
+		if m.UID == ref.UID && m.Empty {
+			return fmt.Errorf("server hands over an empty message; it says that it has %d bytes", m.Size)
+		}
+	}
+	return errNotThere
 }
 
 // facts are what a server tells of a message beside its octets.
@@ -83,26 +95,44 @@ type facts struct {
 }
 
 // describe asks for the facts of messages ahead of their octets: in one answer
-// with them, they might come behind.
+// with them, they might come behind. A server that refuses to tell them may hand
+// over the messages all the same.
 func (s *imapSession) describe(refs []mail.Ref) error {
+	s.facts = make(map[uint32]facts, len(refs))
+	found, err := s.ask(mail.OpFetch, setOf(refs), &imap.FetchOptions{UID: true, Flags: true, InternalDate: true}, lenient.Want{}, replyBudget/16)
+	if err != nil && !isRefusal(err) {
+		return err
+	}
+	for _, m := range found {
+		s.facts[m.UID] = facts{received: m.Received, flags: m.Flags}
+	}
+	return nil
+}
+
+// setOf is the set of messages.
+func setOf(refs []mail.Ref) imap.UIDSet {
 	var set imap.UIDSet
 	for _, ref := range refs {
 		set.AddNum(imap.UID(ref.UID))
-		s.conn.allow(replyBudget / 16)
 	}
-	messages, err := s.client.Fetch(set, &imap.FetchOptions{UID: true, Flags: true, InternalDate: true}).Collect()
-	if err != nil {
-		return s.fail(mail.OpFetch, err)
-	}
-	s.facts = make(map[uint32]facts, len(refs))
-	for _, m := range messages {
-		f := facts{received: m.InternalDate}
-		for _, flag := range m.Flags {
-			f.flags = append(f.flags, string(flag))
+	return set
+}
+
+// ask asks for facts of messages, of which each may take so many bytes. What it
+// returns beside an error is true.
+func (s *imapSession) ask(op string, set imap.UIDSet, items *imap.FetchOptions, want lenient.Want, budget int64) ([]lenient.Message, error) {
+	s.conn.allow(budget * int64(count(set)))
+	want.Facts = true
+	var all []lenient.Message
+	for ranges := range slices.Chunk(set, maxRanges) {
+		s.in.Await(want)
+		err := s.client.Fetch(ranges, items).Close()
+		all = append(all, s.in.Messages()...)
+		if err != nil {
+			return all, s.fail(op, err)
 		}
-		s.facts[uint32(m.UID)] = f
 	}
-	return nil
+	return all, nil
 }
 
 // errNotThere is a FETCH that the server says went well, without the message.
@@ -122,12 +152,13 @@ type fetching struct {
 // What it returns has ended, with OK or with NO. Only what is needed is asked
 // for: every further item is one more that a server can get wrong.
 func (s *imapSession) fetch(refs []mail.Ref, part imap.PartSpecifier, each func(mail.Message) error) (*fetching, error) {
-	var set imap.UIDSet
-	for _, ref := range refs {
-		set.AddNum(imap.UID(ref.UID))
-		s.conn.allow(replyBudget / 16)
+	s.conn.allow(replyBudget / 16 * int64(len(refs)))
+	want := lenient.Want{Section: string(part), Body: true}
+	if len(refs) == 1 {
+		want.UID = refs[0].UID
 	}
-	f := &fetching{s: s, left: slices.Clone(refs), alone: len(refs) == 1, cmd: s.client.Fetch(set, &imap.FetchOptions{
+	s.in.Await(want)
+	f := &fetching{s: s, left: slices.Clone(refs), alone: len(refs) == 1, cmd: s.client.Fetch(setOf(refs), &imap.FetchOptions{
 		UID:         true,
 		RFC822Size:  true,
 		BodySection: []*imap.FetchItemBodySection{{Specifier: part, Peek: true}},
@@ -150,6 +181,9 @@ func (s *imapSession) fetch(refs []mail.Ref, part imap.PartSpecifier, each func(
 		if at < 0 {
 			ended = true
 			return f, f.another(refs, m, each)
+		}
+		if part != imap.PartSpecifierNone { // what came is not the size of the message
+			m.Size = f.left[at].Size
 		}
 		f.left = slices.Delete(f.left, at, at+1)
 		if stop != nil {
@@ -194,10 +228,9 @@ func (f *fetching) body(m *mail.Message) *literal {
 		switch item := item.(type) {
 		case imapclient.FetchItemDataUID:
 			m.UID = uint32(item.UID)
-		case imapclient.FetchItemDataRFC822Size:
-			m.Size = item.Size
 		case imapclient.FetchItemDataBodySection:
-			if item.Literal != nil { // else the message is gone; the end of the command says so
+			if item.Literal != nil {
+				m.Size = item.Literal.Size()
 				return &literal{f: f, r: item.Literal, size: item.Literal.Size()}
 			}
 		}
@@ -258,11 +291,6 @@ func (l *literal) WriteTo(w io.Writer) (int64, error) {
 // against the message when it was asked for alone; else all are asked for
 // again.
 func (l *literal) end() error {
-	for item := l.f.data.Next(); item != nil; item = l.f.data.Next() {
-		if section, ok := item.(imapclient.FetchItemDataBodySection); ok && section.Literal != nil {
-			return l.f.s.fail(mail.OpFetch, errors.New("server sends two messages as one"))
-		}
-	}
 	l.f.next()
 	var answer *imap.Error
 	if err := l.f.result; err != nil && (l.f.alone || !errors.As(err, &answer)) {

@@ -2,11 +2,11 @@ package mailbox
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/emersion/go-imap/v2"
 
 	"mailpoller/internal/mail"
+	"mailpoller/internal/mailbox/lenient"
 	"mailpoller/internal/match"
 )
 
@@ -129,13 +129,6 @@ func (a *attached) judge(uids []uint32) (matching mail.UIDSet, ok bool, err erro
 			return nil, false, nil
 		}
 		with, without, err := a.structures(unknown)
-		if e := mail.AsError(err, "", ""); e != nil && e.Kind == mail.KindProtocol && !isRefusal(err) {
-			// What broke the session is most likely the next answer. Else the next
-			// session would meet it again, and none ever get past it.
-			if next := unknown.Minus(with).Minus(without); len(next) > 0 {
-				with.Add(next[0].Lo, next[0].Lo)
-			}
-		}
 		a.opener.verdicts.noteAttachments(a.c.Name, boxed(a.box), with, without)
 		if err != nil {
 			return nil, false, err
@@ -168,7 +161,7 @@ func (a *attached) those(set mail.UIDSet, wanted, other match.Expr) (mail.UIDSet
 	var all mail.UIDSet
 	for chunk := range slices.Chunk(set, maxRanges) {
 		p := &imapPick{imapSession: a.imapSession, wanted: wanted}
-		_, found, err := p.search(chunk, nil, a.listed())
+		found, err := p.searchAll(chunk)
 		if err != nil {
 			return nil, err
 		}
@@ -181,44 +174,27 @@ func (a *attached) those(set mail.UIDSet, wanted, other match.Expr) (mail.UIDSet
 const structureBudget = 32 << 10
 
 // structures asks which messages have attachments. What it says beside an error
-// is true.
+// is true. A message whose structure cannot be understood is looked at itself.
 func (s *imapSession) structures(set mail.UIDSet) (with, without mail.UIDSet, err error) {
-	s.conn.allow(structureBudget * int64(set.Len()))
 	options := &imap.FetchOptions{UID: true, BodyStructure: &imap.FetchItemBodyStructure{Extended: true}}
-	for ranges := range slices.Chunk(uidSet(set), maxRanges) {
-		command := s.client.Fetch(ranges, options)
-		for data := command.Next(); data != nil; data = command.Next() {
-			m, err := data.Collect()
-			if err != nil {
-				break // Close says what it was
-			}
-			switch uid := uint32(m.UID); {
-			case m.BodyStructure == nil || !set.Contains(uid):
-			case hasAttachment(m.BodyStructure):
-				with.Add(uid, uid)
-			default:
-				without.Add(uid, uid)
-			}
-		}
-		if err := command.Close(); err != nil {
-			return with, without, s.fail(mail.OpPick, err)
+	found, err := s.ask(mail.OpPick, uidSet(set), options, lenient.Want{Structure: true}, structureBudget)
+	var odd []uint32
+	for _, m := range found {
+		switch {
+		case !set.Contains(m.UID):
+		case m.Attached == lenient.With:
+			with.Add(m.UID, m.UID)
+		case m.Attached == lenient.Without:
+			without.Add(m.UID, m.UID)
+		default:
+			odd = append(odd, m.UID)
 		}
 	}
-	return with, without, nil
-}
-
-// hasAttachment reports whether a part is marked as an attachment, or has the
-// name of a file and is not marked as shown in the text.
-func hasAttachment(structure imap.BodyStructure) bool {
-	found := false
-	structure.Walk(func(_ []int, part imap.BodyStructure) bool {
-		marked := ""
-		if d := part.Disposition(); d != nil {
-			marked = strings.ToLower(d.Value)
+	for _, uid := range odd {
+		if err != nil {
+			break
 		}
-		single, ok := part.(*imap.BodyStructureSinglePart)
-		found = found || marked == "attachment" || ok && single.Filename() != "" && marked != "inline"
-		return !found
-	})
-	return found
+		with.Add(uid, uid)
+	}
+	return with, without, err
 }

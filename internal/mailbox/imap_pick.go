@@ -2,12 +2,15 @@ package mailbox
 
 import (
 	"context"
+	"errors"
 	"math"
 	"slices"
 
 	"github.com/emersion/go-imap/v2"
+	"go.uber.org/zap"
 
 	"mailpoller/internal/mail"
+	"mailpoller/internal/mailbox/lenient"
 	"mailpoller/internal/match"
 )
 
@@ -16,8 +19,8 @@ import (
 // however large the mailbox is; without, it is asked for one stretch of the
 // mailbox after the other.
 func (s *imapSession) Pick(ctx context.Context, q mail.Query) ([]mail.Ref, error) {
-	// A server that has no ESEARCH may have to name every message.
-	defer s.conn.begin(ctx, replyBudget+16*int64(s.messages))()
+	defer s.conn.begin(ctx, replyBudget)()
+	s.slow()
 	var uids []uint32
 	var err error
 	switch {
@@ -49,12 +52,17 @@ var allUIDs = mail.UIDRange{Lo: 1, Hi: math.MaxUint32}
 // length of a line, some at 8 KiB, and a range takes at most 22 octets.
 const maxRanges = 300
 
-// The first stretch of a search holds this many UIDs or messages, and each
-// next one as many times more.
+// The first stretch of a search holds this many UIDs or messages, and each next
+// one as many times more, up to the last number. What a server may answer hangs on
+// the stretch that it was asked for, never on how many messages it says it holds.
 const (
 	firstStretch  = 512
 	stretchGrowth = 8
+	maxStretch    = 1 << 16
 )
+
+// number is how many bytes a number in the answer to a search may take.
+const number = 11
 
 // imapPick is one choice in progress.
 type imapPick struct {
@@ -67,7 +75,7 @@ type imapPick struct {
 // choose finds the messages of a query that takes from the whole mailbox what
 // the server is to find.
 func (s *imapSession) choose(q mail.Query, wanted match.Expr) ([]uint32, error) {
-	if s.messages == 0 || wanted.IsNever() {
+	if s.in.Mailbox().Exists == 0 || wanted.IsNever() {
 		return nil, nil
 	}
 	allowed := mail.UIDSet{allUIDs}
@@ -85,14 +93,25 @@ func (s *imapSession) choose(q mail.Query, wanted match.Expr) ([]uint32, error) 
 		return nil, nil
 	}
 	p := &imapPick{imapSession: s, query: q, wanted: wanted}
-	var err error
-	if s.caps.Has(imap.CapESearch) {
+	err := errPlain
+	if s.extended() {
 		err = p.byExtremes(allowed)
-	} else {
+	}
+	if errors.Is(err, errPlain) {
+		p.uids = nil
 		err = p.bySequence(allowed)
 	}
 	return p.uids, err
 }
+
+// extended reports whether the server has ESEARCH (RFC 4731), and does not refuse
+// it.
+func (s *imapSession) extended() bool {
+	return (s.caps.Has(imap.CapESearch) || s.caps.Has(imap.CapIMAP4rev2)) && !s.manners.plain.Load()
+}
+
+// errPlain is a search that has to be made without ESEARCH.
+var errPlain = errors.New("server refuses SEARCH RETURN")
 
 // full reports whether the pick has all that was asked for.
 func (p *imapPick) full() bool { return p.query.Limit > 0 && len(p.uids) >= p.query.Limit }
@@ -121,18 +140,40 @@ func (p *imapPick) asking(wanted match.Expr, within mail.UIDSet, seq imap.SeqSet
 		criteria.SeqNum = []imap.SeqSet{seq}
 	}
 	if p.query.Pull.Unread && p.query.Only == nil {
-		criteria.NotFlag = append(criteria.NotFlag, imap.FlagSeen)
+		unread := imap.SearchCriteria{NotFlag: []imap.Flag{imap.FlagSeen}}
+		if too := p.query.Unread; too == nil || len(too.UIDs) == 0 {
+			criteria.NotFlag = append(criteria.NotFlag, unread.NotFlag...)
+		} else {
+			set := uidSet(too.UIDs[:min(len(too.UIDs), maxRanges/2)])
+			criteria.Or = append(criteria.Or, [2]imap.SearchCriteria{unread, {UID: []imap.UIDSet{set}}})
+		}
 	}
 	return criteria
 }
 
-// search asks the server which messages of a set match the query.
-func (p *imapPick) search(within mail.UIDSet, seq imap.SeqSet, options *imap.SearchOptions) (*imap.SearchData, mail.UIDSet, error) {
+// search asks the server which messages of a set match the query. Its answer may
+// name so many of them one by one.
+func (p *imapPick) search(within mail.UIDSet, seq imap.SeqSet, most int, options *imap.SearchOptions) (*imap.SearchData, mail.UIDSet, error) {
+	p.conn.allow(number * int64(most))
 	data, err := p.client.UIDSearch(p.asking(p.wanted, within, seq), options).Wait()
 	if err != nil {
-		return nil, nil, p.fail(mail.OpPick, err)
+		return nil, nil, p.refusedSearch(err, options)
 	}
 	return data, within.And(rangesOf(data)), nil
+}
+
+// refusedSearch is the failure of a search; errPlain where another way of asking
+// may help. BAD, and NO without a reason, may be all that a server that has no
+// ESEARCH behind its login knows to say about it.
+func (s *imapSession) refusedSearch(err error, options *imap.SearchOptions) error {
+	failed := s.fail(mail.OpPick, err)
+	var r *refusal
+	if options == nil || !errors.As(failed, &r) || !r.bad && (r.code != "" || mail.AsError(failed, "", "").Kind == mail.KindServer) {
+		return failed
+	}
+	s.manners.plain.Store(true)
+	s.log.Info("server refuses SEARCH RETURN although it says that it has ESEARCH; searching without", zap.String("connection", s.c.Name), zap.Error(failed))
+	return errPlain
 }
 
 // byExtremes lets the server name the first or the last match. Where more than
@@ -147,19 +188,19 @@ func (p *imapPick) byExtremes(allowed mail.UIDSet) error {
 			chunk, allowed = allowed[:n], allowed[n:]
 		}
 		one := p.query.Limit == 1
-		all := !one && p.messages <= firstStretch
+		all := !one && p.in.Mailbox().Exists <= firstStretch
 		counted := p.count(chunk)
-		data, found, err := p.search(chunk, nil, &imap.SearchOptions{
+		data, found, err := p.search(chunk, nil, firstStretch, &imap.SearchOptions{
 			ReturnAll:   all,
 			ReturnMin:   !all && (!one || !p.query.Pull.Newest),
 			ReturnMax:   !all && (!one || p.query.Pull.Newest),
 			ReturnCount: !all && (!one || counted != nil),
 		})
+		if counted != nil { // also where the search failed: its answer is on its way
+			counted(data, found)
+		}
 		if err != nil {
 			return err
-		}
-		if counted != nil {
-			counted(max(int(data.Count), found.Len()))
 		}
 		switch {
 		case len(found) == 0:
@@ -180,14 +221,16 @@ func (p *imapPick) byExtremes(allowed mail.UIDSet) error {
 // messages the query could take, matching or not. What it returns is told how many do
 // match, once that is known, and keeps the rest; it is nil where there is no filter,
 // or where the session has counted. That the server refuses is no reason to fail.
-func (p *imapPick) count(within mail.UIDSet) (matching func(int)) {
-	if p.wanted.IsAlways() || p.query.After != nil {
+func (p *imapPick) count(within mail.UIDSet) (matching func(*imap.SearchData, mail.UIDSet)) {
+	if p.wanted.IsAlways() || p.query.After != nil || p.manners.stepwise.Load() {
 		return nil
 	}
 	all := p.client.UIDSearch(p.asking(match.Always, within, nil), &imap.SearchOptions{ReturnCount: true})
-	return func(matching int) {
-		if data, err := all.Wait(); err == nil {
-			p.judging.left += max(0, int(data.Count)-matching)
+	p.ahead = true
+	return func(matching *imap.SearchData, found mail.UIDSet) {
+		p.ahead = false
+		if data, err := all.Wait(); err == nil && matching != nil {
+			p.judging.left += max(0, int(data.Count)-max(int(matching.Count), found.Len()))
 		}
 	}
 }
@@ -206,7 +249,7 @@ func (p *imapPick) byStretches(set mail.UIDSet) error {
 			}
 		}
 		stretch := mail.UIDSet{r}
-		_, found, err := p.search(set.And(stretch), nil, &imap.SearchOptions{ReturnAll: true})
+		_, found, err := p.search(set.And(stretch), nil, int(width), &imap.SearchOptions{ReturnAll: true})
 		if err != nil {
 			return err
 		}
@@ -217,21 +260,17 @@ func (p *imapPick) byStretches(set mail.UIDSet) error {
 }
 
 // grown is the width of the next stretch.
-func grown(width uint32) uint32 {
-	if width > math.MaxUint32/stretchGrowth {
-		return math.MaxUint32
-	}
-	return width * stretchGrowth
-}
+func grown(width uint32) uint32 { return min(width*stretchGrowth, maxStretch) }
 
 // bySequence searches without ESEARCH, by message numbers: they leave no gaps,
 // so that a stretch bounds the answer.
 func (p *imapPick) bySequence(allowed mail.UIDSet) error {
-	lo, hi := uint32(1), p.messages
+	all := p.in.Mailbox().Exists
+	lo, hi := uint32(1), all
 	for width := uint32(firstStretch); lo <= hi && !p.full(); width = grown(width) {
 		var seq imap.SeqSet
 		switch {
-		case hi-lo < width && lo == 1 && hi == p.messages:
+		case hi-lo < width && lo == 1 && hi == all:
 			lo = hi + 1 // all of it at once
 		case hi-lo < width:
 			seq.AddRange(lo, hi)
@@ -243,7 +282,7 @@ func (p *imapPick) bySequence(allowed mail.UIDSet) error {
 			seq.AddRange(lo, lo+width-1)
 			lo += width
 		}
-		_, found, err := p.search(allowed, seq, nil)
+		_, found, err := p.search(allowed, seq, int(width), nil)
 		if err != nil {
 			return err
 		}
@@ -255,9 +294,8 @@ func (p *imapPick) bySequence(allowed mail.UIDSet) error {
 // among finds which messages of a set the server still holds.
 func (s *imapSession) among(q mail.Query) ([]uint32, error) {
 	p := &imapPick{imapSession: s, query: q, wanted: match.Always}
-	options := s.listed()
 	for chunk := range slices.Chunk(q.Only.UIDs, maxRanges) {
-		_, found, err := p.search(chunk, nil, options)
+		found, err := p.searchAll(chunk)
 		if err != nil {
 			return nil, err
 		}
@@ -266,9 +304,19 @@ func (s *imapSession) among(q mail.Query) ([]uint32, error) {
 	return p.uids, nil
 }
 
+// searchAll is all that a search finds in a set.
+func (p *imapPick) searchAll(within mail.UIDSet) (mail.UIDSet, error) {
+	most := min(within.Len(), int(p.in.Mailbox().Exists))
+	_, found, err := p.search(within, nil, most, p.listed())
+	if errors.Is(err, errPlain) {
+		_, found, err = p.search(within, nil, most, nil)
+	}
+	return found, err
+}
+
 // listed asks for all that a search finds.
 func (s *imapSession) listed() *imap.SearchOptions {
-	if s.caps.Has(imap.CapESearch) {
+	if s.extended() {
 		return &imap.SearchOptions{ReturnAll: true}
 	}
 	return nil
@@ -277,20 +325,13 @@ func (s *imapSession) listed() *imap.SearchOptions {
 // sized asks for the size of messages. Those that are gone by now are left
 // out.
 func (s *imapSession) sized(refs []mail.Ref) ([]mail.Ref, error) {
-	sizes := make(map[uint32]int64, len(refs))
-	var set imap.UIDSet
-	for _, ref := range refs {
-		set.AddNum(imap.UID(ref.UID))
-		s.conn.allow(listBudget)
+	found, err := s.ask(mail.OpPick, setOf(refs), &imap.FetchOptions{UID: true, RFC822Size: true}, lenient.Want{}, listBudget)
+	if err != nil {
+		return nil, err
 	}
-	for ranges := range slices.Chunk(set, maxRanges) {
-		messages, err := s.client.Fetch(ranges, &imap.FetchOptions{UID: true, RFC822Size: true}).Collect()
-		if err != nil {
-			return nil, s.fail(mail.OpPick, err)
-		}
-		for _, m := range messages {
-			sizes[uint32(m.UID)] = m.RFC822Size
-		}
+	sizes := make(map[uint32]int64, len(refs))
+	for _, m := range found {
+		sizes[m.UID] = m.Size
 	}
 	present := refs[:0]
 	for _, ref := range refs {

@@ -107,9 +107,12 @@ func TestDeletingWithoutUIDPLUS(t *testing.T) {
 			connection.Dispose = disposition.Delete
 			s := open(t, connection)
 			s.Apply([]mail.Ref{{UID: 2}}, disposition.Delete)
-			warning, err := s.Commit(t.Context())
-			if err != nil || (warning != "") != c.marked || c.marked && !strings.Contains(warning, "no UIDPLUS, and 1 other messages") {
-				t.Errorf("warning %q, %v", warning, err)
+			did, err := s.Commit(t.Context())
+			if said := strings.Join(did.Warnings, ""); err != nil || (said != "") != c.marked || c.marked && !strings.Contains(said, "no UIDPLUS, and 1 other messages") {
+				t.Errorf("%+v, %v", did, err)
+			}
+			if want := map[bool]int{true: 1}[c.marked]; len(did.Asked) != want {
+				t.Errorf("what is not in force: %+v", did)
 			}
 			var left []uint32
 			for _, m := range d.Messages(t, user) {

@@ -28,6 +28,15 @@ func pop3Lines(capabilities string, answer func(c *mailtest.Conn, line string)) 
 				c.Send("+OK\r\nUSER\r\n" + capabilities + ".\r\n")
 			case line == "STAT":
 				c.Send("+OK 9 90\r\n")
+			case line == "UIDL":
+				text := "+OK\r\n"
+				for n := range 9 {
+					text += fmt.Sprintf("%d id%d\r\n", n+1, n+1)
+				}
+				c.Send(text + ".\r\n")
+			case strings.HasPrefix(line, "UIDL "):
+				_, num, _ := strings.Cut(line, " ")
+				c.Send("+OK " + num + " id" + num + "\r\n")
 			case strings.HasPrefix(line, "RETR"), strings.HasPrefix(line, "DELE"):
 				answer(c, line)
 			case line == "QUIT":

@@ -5,12 +5,12 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/emersion/go-sasl"
 	"github.com/knadh/go-pop3"
@@ -29,16 +29,14 @@ type pop3Session struct {
 	// timestamp is what APOP signs; empty where the server does not offer it.
 	timestamp string
 	caps      map[string]string // by upper-case name; nil when the server has no CAPA
-	count     int               // messages
+	count     int               // messages, as the server says
 	ids       []string          // by message number less one; nil until listed; empty where the server lists none
+	repeats   bool              // some of them have the same unique-id
 	sizes     []int64           // likewise
-	applied   []int             // message numbers to delete
+	applied   []mail.Ref        // to delete
 	headed    bool              // the server answered a TOP
 	done      bool              // QUIT was sent, or must not be
 }
-
-// maxMessages bounds how many messages a mailbox may say it holds.
-const maxMessages = 10_000_000
 
 // listBudget is how many octets a line of a listing may fill.
 const listBudget = 128
@@ -121,16 +119,65 @@ func (s *pop3Session) do(command string, args ...any) (string, error) {
 	return text.String(), nil
 }
 
-// fail makes an Error out of what went wrong.
+// send writes commands, of which none may be waiting for its answer, unless
+// the server has PIPELINING.
+func (s *pop3Session) send(commands []byte) error {
+	if len(commands) == 0 {
+		return nil
+	}
+	_, err := s.wire.top.Write(commands)
+	return err
+}
+
+// ok reads a status line. A -ERR is a *refusal.
+func (s *pop3Session) ok() error {
+	line, err := s.status()
+	if err != nil {
+		return err
+	}
+	if text, refused := strings.CutPrefix(line, "-ERR"); refused {
+		return pop3Refusal(strings.TrimSpace(text))
+	}
+	return nil
+}
+
+// fail makes an Error out of what went wrong. Nil stays nil.
 func (s *pop3Session) fail(op string, err error) error {
+	if err == nil {
+		return nil
+	}
 	if s.replies.err != nil {
 		err = s.replies.err
 	}
-	return s.failure(op, err)
+	err = s.failure(op, err)
+	var e *mail.Error
+	var r *refusal
+	if errors.As(err, &e) && errors.As(err, &r) && r.code == "LOGIN-DELAY" && e.Wait == 0 {
+		e.Wait = s.loginDelay()
+	}
+	return err
+}
+
+// loginDelay is how far apart the server wants logins to be (RFC 2449, section
+// 6.5); 0 when it does not say.
+func (s *pop3Session) loginDelay() time.Duration {
+	text, _, _ := strings.Cut(s.caps["LOGIN-DELAY"], " ")
+	seconds, err := strconv.ParseUint(text, 10, 31)
+	if err != nil {
+		return 0
+	}
+	return min(time.Duration(seconds)*time.Second, maxBackOff)
+}
+
+// pipelines reports whether commands may be sent ahead of the answers to others
+// (RFC 2449, section 6.6).
+func (s *pop3Session) pipelines() bool {
+	_, says := s.caps["PIPELINING"]
+	return says && !s.manners.stepwise.Load()
 }
 
 // authenticate logs in with what the server offers and the configuration
-// allows.
+// allows. The server opens the mailbox with it, which may take long.
 func (s *pop3Session) authenticate() (string, error) {
 	if err := s.capa(); err != nil {
 		return "", s.fail(mail.OpAuthenticate, err)
@@ -142,10 +189,11 @@ func (s *pop3Session) authenticate() (string, error) {
 			Hint: "POP3 cannot transmit it",
 		}
 	}
-	way, err := s.way(s.offered())
+	way, err := s.chooseWay(s.offered())
 	if err != nil {
 		return "", err
 	}
+	s.slow()
 	switch way {
 	case login.APOP:
 		_, err = s.do("APOP", user, login.Digest(s.timestamp, secret))
@@ -157,7 +205,7 @@ func (s *pop3Session) authenticate() (string, error) {
 		err = s.sasl(way, s.offered(), s.auth)
 	}
 	if err != nil {
-		return "", s.fail(mail.OpAuthenticate, err)
+		return "", s.loginFailure(s.fail, err)
 	}
 	return loggedIn(s.c, way, slices.Collect(maps.Keys(s.caps))), nil
 }
@@ -250,7 +298,7 @@ func (s *pop3Session) open() (string, error) {
 	if len(fields) > 0 {
 		s.count, err = strconv.Atoi(fields[0])
 	}
-	if len(fields) == 0 || err != nil || s.count < 0 || s.count > maxMessages {
+	if len(fields) == 0 || err != nil || s.count < 0 {
 		return "", s.fail(mail.OpOpenMailbox, fmt.Errorf("server gives no number of messages: %q", text))
 	}
 	return fmt.Sprintf("%d messages", s.count), nil
@@ -259,182 +307,68 @@ func (s *pop3Session) open() (string, error) {
 // Box implements poll.Session.
 func (s *pop3Session) Box() (mail.Box, int) { return mail.Box{Account: s.c.Account()}, s.count }
 
-// What may be asked for ahead of the message at hand. It is little enough to be
-// read to its end when a poll stops in the middle, and for the commands to fit
-// into the server's buffers while it writes.
-const (
-	pipelined          = 64
-	pipelinedOctets    = 512 << 10
-	pipelinedDeletions = 512
-)
-
-// Fetch implements poll.Session. Where the server has PIPELINING (RFC 2449,
-// section 6.6), small messages are asked for ahead.
-func (s *pop3Session) Fetch(ctx context.Context, refs []mail.Ref, each func(mail.Message) error) error {
-	defer s.conn.begin(ctx, replyBudget)()
-	_, ahead := s.caps["PIPELINING"]
-	asked, octets := 0, int64(0) // of refs; what of them was not read yet
-	for i, ref := range refs {
-		if n := s.r.Buffered(); n > 0 && asked == i {
-			return s.fail(mail.OpFetch, fmt.Errorf("server sent %d octets that it was not asked for", n))
-		}
-		var commands []byte
-		for asked < len(refs) && (asked == i || ahead && asked-i < pipelined && octets+refs[asked].Size <= pipelinedOctets && refs[asked].Size > 0) {
-			commands = fmt.Appendf(commands, "RETR %d\r\n", refs[asked].Num)
-			octets += refs[asked].Size
-			asked++
-		}
-		if err := s.send(commands); err != nil {
-			return s.fail(mail.OpFetch, err)
-		}
-		if err := s.retrieve(ref, each); err != nil {
-			return s.settle(refs[i+1:asked], err)
-		}
-		octets -= ref.Size
-	}
-	return nil
-}
-
-// retrieve reads the answer to a RETR.
-func (s *pop3Session) retrieve(ref mail.Ref, each func(mail.Message) error) error {
-	s.conn.allow(replyBudget / 16)
-	m := mail.Message{Ref: ref}
-	b := &retrieved{s: s, size: ref.Size}
-	switch err := s.ok(); {
-	case isRefusal(err):
-		m.Err = s.fail(mail.OpFetch, err)
-	case err != nil:
-		s.done = true
-		return s.fail(mail.OpFetch, err)
-	default:
-		m.Body = b
-	}
-	err := each(m)
-	if m.Body != nil && !b.whole {
-		s.done = true // out of step: no QUIT
-		if err == nil {
-			err = s.fail(mail.OpFetch, io.ErrUnexpectedEOF)
-		}
-	}
-	return err
-}
-
-// settle brings the session back into step after err of a caller that will
-// have no more: what was asked for ahead is read and dropped.
-func (s *pop3Session) settle(ahead []mail.Ref, err error) error {
-	for _, ref := range ahead {
-		if s.done {
-			break
-		}
-		drop := func(m mail.Message) (err error) {
-			if m.Body != nil {
-				_, err = m.Body.WriteTo(io.Discard)
-			}
-			return err
-		}
-		if failed := s.retrieve(ref, drop); failed != nil {
-			s.done = true
-		}
-	}
-	return err
-}
-
-// send writes commands, of which none may be waiting for its answer, unless
-// the server has PIPELINING.
-func (s *pop3Session) send(commands []byte) error {
-	if len(commands) == 0 {
-		return nil
-	}
-	_, err := s.wire.top.Write(commands)
-	return err
-}
-
-// ok reads a status line. A -ERR is a *refusal.
-func (s *pop3Session) ok() error {
-	line, err := s.status()
-	if err != nil {
-		return err
-	}
-	if text, refused := strings.CutPrefix(line, "-ERR"); refused {
-		return pop3Refusal(strings.TrimSpace(text))
-	}
-	return nil
-}
-
-// retrieved is the body of a message on its way from the server.
-type retrieved struct {
-	s     *pop3Session
-	size  int64 // as LIST announced it
-	whole bool  // read to its end, as announced: the session is in step
-}
-
-// WriteTo implements io.WriterTo.
-func (b *retrieved) WriteTo(w io.Writer) (int64, error) {
-	// Dots that were added, and line ends that the size may not count.
-	b.s.conn.allow(2 * b.size)
-	n, err := b.s.body(w)
-	switch {
-	case err != nil && b.s.conn.err() == nil && !errors.Is(err, io.ErrUnexpectedEOF):
-		return n, err // the writer's
-	case err != nil:
-		return n, b.s.fail(mail.OpFetch, err)
-	}
-	if n < b.size {
-		// What ended the message may have been part of it, and the rest of it
-		// would be read as the server's answers: Dovecot 2.3 does not add a dot
-		// to one that begins a message. The session ends here.
-		return n, &mail.Error{
-			Op: mail.OpFetch, Kind: mail.KindProtocol,
-			Err:  fmt.Errorf("server announced %d octets and sent %d", b.size, n),
-			Hint: "the message stays on the server; if this server counts octets in another way, read the mailbox over IMAP",
-		}
-	}
-	b.whole = true
-	return n, nil
-}
-
 // Apply implements poll.Session. Only DELETE means something to POP3.
 func (s *pop3Session) Apply(refs []mail.Ref, d disposition.Disposition) {
 	if d == disposition.Delete {
-		for _, ref := range refs {
-			s.applied = append(s.applied, ref.Num)
-		}
+		s.applied = append(s.applied, refs...)
 	}
 }
 
 // Commit implements poll.Session. A deletion counts only when QUIT was
-// answered +OK (RFC 1939, section 6).
-func (s *pop3Session) Commit(ctx context.Context) (warning string, err error) {
+// answered +OK (RFC 1939, section 6), and is seen only by another session. From a
+// server that gives several messages one unique-id no session can see it: there
+// the +OK has to do.
+func (s *pop3Session) Commit(ctx context.Context) (c mail.Commitment, err error) {
 	if s.done {
-		return "", s.fail(mail.OpDispose, errors.New("the session is out of step with the server: nothing was deleted, the next one does it"))
+		return c, s.fail(mail.OpDispose, errors.New("the session is out of step with the server: nothing was deleted, the next one does it"))
 	}
 	defer s.conn.begin(ctx, replyBudget)()
+	s.slow()
+	if err := s.list(); err != nil {
+		return c, s.fail(mail.OpDispose, err)
+	}
 	s.done = true
 	window := 1
-	if _, ahead := s.caps["PIPELINING"]; ahead {
+	if s.pipelines() {
 		window = pipelinedDeletions
 	}
+	var deleted []mail.Ref
 	for chunk := range slices.Chunk(s.applied, window) {
 		var commands []byte
-		for _, num := range chunk {
+		for _, ref := range chunk {
 			s.conn.allow(maxLine)
-			commands = fmt.Appendf(commands, "DELE %d\r\n", num)
+			commands = fmt.Appendf(commands, "DELE %d\r\n", ref.Num)
 		}
+		s.ahead = len(chunk) > 1
 		err := s.send(commands)
-		for range chunk {
-			if err == nil {
-				err = s.ok()
+		for _, ref := range chunk {
+			if err != nil {
+				break
 			}
+			if err = s.ok(); isRefusal(err) {
+				if e := new(*mail.Error); c.Err == nil && errors.As(s.fail(mail.OpDispose, err), e) {
+					c.Err = *e
+				}
+				c.Refused = append(c.Refused, ref)
+				err = nil
+				continue
+			}
+			deleted = append(deleted, ref)
 		}
 		if err != nil {
-			return "", s.fail(mail.OpDispose, err)
+			return mail.Commitment{}, s.fail(mail.OpDispose, err)
 		}
 	}
+	s.ahead = false
 	if _, err := s.do("QUIT"); err != nil {
-		return "", s.fail(mail.OpDispose, err)
+		return mail.Commitment{}, s.fail(mail.OpDispose, err)
 	}
 	s.applied = nil
-	return "", nil
+	if !s.repeats {
+		c.Asked = deleted
+	}
+	c.Wait = s.loginDelay()
+	return c, nil
 }
 
 // Close implements poll.Session. A session in which messages were marked for

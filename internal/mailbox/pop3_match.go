@@ -24,7 +24,7 @@ func (s *pop3Session) matching(refs []mail.Ref, limit int) ([]mail.Ref, error) {
 		}
 	}
 	most := 1
-	if _, ahead := s.caps["PIPELINING"]; ahead {
+	if s.pipelines() {
 		most = pipelined
 	}
 	var found []mail.Ref
@@ -79,6 +79,8 @@ func (s *pop3Session) judge(refs []mail.Ref) ([]bool, error) {
 	for _, i := range unknown {
 		commands = fmt.Appendf(commands, "TOP %d 0\r\n", refs[i].Num)
 	}
+	s.ahead = len(unknown) > 1
+	defer func() { s.ahead = false }()
 	if err := s.send(commands); err != nil {
 		return nil, err
 	}
@@ -93,7 +95,7 @@ func (s *pop3Session) judge(refs []mail.Ref) ([]bool, error) {
 			return nil, s.noTop(err)
 		case err != nil:
 			s.done = true
-			return nil, err
+			return nil, s.fail(mail.OpPick, err)
 		}
 		verdicts[i] = s.filter.Judge(match.ReadHead(head), refs[i].Size)
 		s.opener.verdicts.note(s.c.Name, about, refs[i].UIDL, verdicts[i])
@@ -112,9 +114,10 @@ func (s *pop3Session) headless(about string, ref mail.Ref, err error) {
 	}
 }
 
-// head reads the answer to a TOP.
+// head reads the answer to a TOP. What follows the header, from servers that send
+// all of the message, is read past.
 func (s *pop3Session) head() ([]byte, error) {
-	s.conn.allow(replyBudget / 4)
+	s.conn.limit(replyBudget + slack)
 	if err := s.ok(); err != nil {
 		return nil, err
 	}

@@ -109,7 +109,7 @@ func TestAServerThatMisbehavesCostsBoundedTime(t *testing.T) {
 		contains string
 	}{
 		{"IMAP, no greeting", mail.IMAP, func(c *mailtest.Conn) { c.Stall() }, mail.OpGreeting, mail.KindTimeout, "silent for 200ms"},
-		{"IMAP, BYE", mail.IMAP, func(c *mailtest.Conn) { c.Send("* BYE overloaded\r\n") }, mail.OpGreeting, mail.KindProtocol, "overloaded"},
+		{"IMAP, BYE", mail.IMAP, func(c *mailtest.Conn) { c.Send("* BYE overloaded\r\n") }, mail.OpGreeting, mail.KindServer, "overloaded"},
 		{"IMAP, something else", mail.IMAP, func(c *mailtest.Conn) { c.Send("SSH-2.0-x\r\n") }, mail.OpGreeting, mail.KindProtocol, "no IMAP server"},
 		{"IMAP, a greeting without end", mail.IMAP, func(c *mailtest.Conn) { c.Flood([]byte("AAAAAAAAAAAAAAAA")) }, mail.OpGreeting, mail.KindProtocol, "more than an answer may hold"},
 		{"IMAP, no answer to LOGIN", mail.IMAP, func(c *mailtest.Conn) {
@@ -127,7 +127,7 @@ func TestAServerThatMisbehavesCostsBoundedTime(t *testing.T) {
 			c.Stall()
 		}, mail.OpAuthenticate, mail.KindAuth, "offers no way to log in"},
 		{"POP3, no greeting", mail.POP3, func(c *mailtest.Conn) { c.Stall() }, mail.OpGreeting, mail.KindTimeout, "silent for 200ms"},
-		{"POP3, -ERR", mail.POP3, func(c *mailtest.Conn) { c.Send("-ERR [SYS/TEMP] overloaded\r\n") }, mail.OpGreeting, mail.KindProtocol, "overloaded"},
+		{"POP3, -ERR", mail.POP3, func(c *mailtest.Conn) { c.Send("-ERR [SYS/TEMP] overloaded\r\n") }, mail.OpGreeting, mail.KindServer, "overloaded"},
 		{"POP3, a greeting without end", mail.POP3, func(c *mailtest.Conn) { c.Flood([]byte("AAAAAAAAAAAAAAAA")) }, mail.OpGreeting, mail.KindProtocol, "more than an answer may hold"},
 		{"POP3, an empty line for an answer", mail.POP3, func(c *mailtest.Conn) {
 			c.Send("+OK hi\r\n")
@@ -151,7 +151,7 @@ func TestAServerThatMisbehavesCostsBoundedTime(t *testing.T) {
 			c.Send("+OK\r\n")
 			c.Expect("PASS")
 			c.Send("-ERR [IN-USE] locked\r\n")
-		}, mail.OpAuthenticate, mail.KindProtocol, "[IN-USE] locked"},
+		}, mail.OpAuthenticate, mail.KindServer, "[IN-USE] locked"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

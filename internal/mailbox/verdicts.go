@@ -117,8 +117,11 @@ type judging struct {
 	left int       // messages that do not match, as far as they were looked at here
 }
 
-// NotMatching implements poll.Session. What the server tells apart is not counted.
-func (w *wire) NotMatching() int { return w.judging.left }
+// Notes implements poll.Session. What the server tells apart is not counted.
+func (w *wire) Notes() (notMatching int, warnings []string) { return w.judging.left, w.notes }
+
+// note notes what an operator should know of the session.
+func (w *wire) note(text string) { w.notes = append(w.notes, w.clean(text)) }
 
 // mayJudge reports whether there is time to look at further messages: half of
 // poll_timeout, so that what matches can still be taken. The first look is always

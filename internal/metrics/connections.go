@@ -12,7 +12,7 @@ import (
 // As many as mail.Outcomes and mail.Kinds.
 const (
 	outcomes = 4
-	kinds    = 10
+	kinds    = 11
 )
 
 // tally is what is known of one connection. It holds plain numbers, and becomes

@@ -8,7 +8,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"mailpoller/internal/disposition"
 	"mailpoller/internal/mail"
 )
 
@@ -25,7 +24,9 @@ type job struct {
 	lines    *lines // what it logs; nil for a dry run
 	result   mail.Result
 	box      mail.Box
-	faults   map[string]mail.Fault // by ID: this job's failures, and what it found too large
+	faults   map[string]mail.Fault // by ID: this job's failures, what it found too large, and what it could not finish
+	unread   mail.Set              // messages that count as unread whatever the server says
+	late     mail.Set              // messages that took longer than an attempt may, and come behind the others
 	standing int                   // messages that would be taken, were saved before, and stay
 	sequence int                   // messages that were put into the folder
 	visible  map[string]bool       // by Temp: what this job has published, where there is a command
@@ -46,9 +47,13 @@ func (j *job) attempt(ctx, hard context.Context) error {
 	j.result.Failures = 0
 	for reopened := 0; ; reopened++ {
 		err := p.run(ctx, hard)
-		if !errors.Is(err, errSessionLost) || reopened == maxReopen {
-			return p.verdict(err)
+		if reopened < maxReopen && ctx.Err() == nil && (errors.Is(err, errSessionLost) || reopens(err)) {
+			continue
 		}
+		if err == nil && p.mustLook() {
+			p.look(ctx, hard)
+		}
+		return p.verdict(err)
 	}
 }
 
@@ -56,14 +61,23 @@ func (j *job) attempt(ctx, hard context.Context) error {
 // session with it: the other messages can be had on a new one.
 var errSessionLost = errors.New("session lost")
 
+// reopens reports whether an error is that of a session which asked in a way that
+// the server does not understand: the next one does not.
+func reopens(err error) bool {
+	var e *mail.Error
+	return errors.As(err, &e) && e.Reopen
+}
+
 // pass is the part of an attempt that lasts over its sessions.
 type pass struct {
 	*job
 	session Session
 	ledger  mail.Ledger
-	skip    mail.Set   // of this box: failed in this attempt, set aside, too large, or about to be deleted
-	failed  []failure  // messages that failed in this attempt
-	applied []mail.Ref // noted by Apply, and not yet committed
+	skip    mail.Set    // of this box: failed in this attempt, set aside, too large, or about to be deleted
+	applied []mail.Ref  // noted by Apply, and not yet committed
+	asked   mail.Set    // POP3: whose removal another session has still to see
+	refusal *mail.Error // why the server refused to dispose of messages; they stay pending
+	blame   blame       // for messages that could not be had
 
 	foreseen  mail.Box     // whose ledger readAhead read
 	disposing func() error // waits for the journal to record dispositions; nil where it does not
@@ -71,12 +85,6 @@ type pass struct {
 
 	planned func(mail.Message) (mail.Entry, error) // dry run: what a message would be saved as
 	again   int                                    // dry run: messages that an earlier poll was done with, and that are disposed of anew
-}
-
-// failure is a message that could not be had.
-type failure struct {
-	ref mail.Ref
-	err error
 }
 
 // run does one session, steps 3 to 10.
@@ -104,13 +112,25 @@ func (p *pass) run(ctx, hard context.Context) (err error) {
 			return err
 		}
 	}
+	p.blame.opened()
+	if err := p.suspicious(ctx); err != nil {
+		return err
+	}
 	err = p.drain(ctx, hard) // 5 to 10
-	p.result.NotMatching = p.session.NotMatching()
+	var warnings []string
+	p.result.NotMatching, warnings = p.session.Notes()
+	for _, warning := range warnings {
+		p.warn(warning)
+	}
 	if err != nil {
 		return err
 	}
 	if p.dry {
 		p.result.Then = p.then()
+		return nil
+	}
+	if err := p.witness(ctx); err != nil {
+		return err
 	}
 	return p.commit(hard)
 }
@@ -147,7 +167,7 @@ func (p *pass) readAhead(ctx context.Context) (wait func() error) {
 func (p *pass) load(ctx context.Context) error {
 	box, messages := p.session.Box()
 	if box != p.box {
-		p.box, p.skip, p.failed = box, mail.Set{}, nil
+		p.box, p.skip, p.asked, p.blame = box, mail.Set{}, mail.Set{}, blame{}
 		clear(p.faults) // they were of messages of another box
 	}
 	if box != p.foreseen {
@@ -165,7 +185,14 @@ func (p *pass) load(ctx context.Context) error {
 		}
 	}
 	p.result.Aside = 0
+	p.unread, p.late = mail.Set{}, mail.Set{}
 	for _, f := range p.ledger.Faults {
+		if f.Interrupted {
+			p.unread.Add(f.Ref)
+		}
+		if f.Late {
+			p.late.Add(f.Ref)
+		}
 		if f.TooLarge && !p.tooLarge(f.Ref) {
 			continue // the limit was raised
 		}
@@ -174,178 +201,14 @@ func (p *pass) load(ctx context.Context) error {
 			p.result.Aside++
 		}
 	}
-	for _, f := range p.faults {
-		if f.TooLarge { // found by an earlier session of this job
+	for _, f := range p.faults { // what an earlier session of this job found
+		if f.Interrupted {
+			p.unread.Add(f.Ref)
+		}
+		if f.TooLarge {
 			p.skip.Add(f.Ref)
 			p.result.Aside++
 		}
 	}
 	return nil
-}
-
-// prune drops from the journal what the server no longer holds. A POP3 server
-// is always asked, since nothing else tells that it renamed its messages; an
-// IMAP server only when the journal holds more than the mailbox does, so that
-// an idle mailbox costs nothing and the journal never outgrows it.
-func (p *pass) prune(ctx context.Context, messages int) error {
-	known := p.ledger.Saved
-	if len(p.ledger.Faults) > 0 {
-		known = known.Clone()
-	}
-	for _, f := range p.ledger.Faults {
-		known.Add(f.Ref)
-	}
-	if known.Len() == 0 || p.c.Store == mail.IMAP && known.Len() <= messages && len(p.ledger.Faults) == 0 {
-		return nil
-	}
-	refs, err := p.session.Pick(ctx, mail.Query{Only: &known})
-	if err != nil || len(refs) == known.Len() {
-		return err
-	}
-	stay := p.ledger.Saved.Len() - len(p.ledger.Pending) // those that are pending may be deleted by now
-	if len(refs) == 0 && messages > 0 && stay > 0 && p.c.Store == mail.POP3 {
-		// Every unique-id changed at once: the server renamed its messages.
-		if err := p.Journal.Void(ctx, p.c.Name); err != nil {
-			return err
-		}
-	} else {
-		var held mail.Set
-		for _, r := range refs {
-			held.Add(r)
-		}
-		if err := p.Journal.Keep(ctx, p.c.Name, p.box, held); err != nil {
-			return err
-		}
-	}
-	p.ledger, err = p.Journal.Load(ctx, p.c.Name, p.box)
-	return err
-}
-
-// finishEarlier publishes and disposes of what an earlier poll was kept from.
-func (p *pass) finishEarlier(ctx, hard context.Context) error {
-	if len(p.ledger.Orphans) > 0 {
-		published, err := p.publish(hard, p.ledger.Orphans)
-		if err != nil {
-			return err
-		}
-		if err := p.Journal.Settle(hard, p.c.Name, published); err != nil {
-			return err
-		}
-		p.ledger.Rebuilt = p.ledger.Rebuilt || len(published) > 0 // their digests are known from here on
-	}
-	if len(p.ledger.Pending) == 0 {
-		return nil
-	}
-	pending, err := p.publish(hard, p.ledger.Pending)
-	if err != nil {
-		return err
-	}
-	present, gone, err := p.match(ctx, pending)
-	if err != nil {
-		return err
-	}
-	if len(gone) > 0 { // removed by the earlier poll, or by another client
-		if err := p.Journal.Dispose(hard, p.c.Name, p.box, gone, disposition.Delete); err != nil {
-			return err
-		}
-		p.result.Disposed += len(gone)
-	}
-	return p.dispose(hard, present)
-}
-
-// match finds pending messages on the server. A message that is not as large
-// as the one that was saved is another one, to which the server gave the same
-// name: it must not be deleted for it, and counts as new.
-func (p *pass) match(ctx context.Context, pending []mail.Entry) (present, gone []mail.Ref, err error) {
-	var set mail.Set
-	for _, e := range pending {
-		set.Add(e.Ref)
-	}
-	found, err := p.session.Pick(ctx, mail.Query{Only: &set, Sizes: true})
-	if err != nil {
-		return nil, nil, err
-	}
-	byID := make(map[string]mail.Ref, len(found))
-	for _, ref := range found {
-		byID[ref.ID()] = ref
-	}
-	var others []mail.Ref
-	for _, e := range pending {
-		switch ref, ok := byID[e.ID()]; {
-		case !ok:
-			gone = append(gone, e.Ref)
-		case ref.Size != e.Size && ref.Size != 0 && e.Size != 0:
-			others = append(others, e.Ref)
-			p.log.Warn("server uses the name of a saved message for another one, which is taken as new", zap.String("uid", e.ID()))
-		default:
-			present = append(present, ref)
-		}
-	}
-	// They were delivered, and their commands are still due.
-	if err := p.Journal.Dispose(ctx, p.c.Name, p.box, others, disposition.Delete); err != nil {
-		return nil, nil, err
-	}
-	for _, ref := range others {
-		p.ledger.Saved.Remove(ref)
-	}
-	return present, gone, nil
-}
-
-// forget takes entries out of the journal that were not delivered.
-func (p *pass) forget(ctx context.Context, entries []mail.Entry) error {
-	if len(entries) == 0 {
-		return nil
-	}
-	if err := p.Journal.Discard(ctx, p.c.Name, entries); err != nil {
-		return err
-	}
-	for _, e := range entries {
-		p.ledger.Saved.Remove(e.Ref)
-	}
-	return nil
-}
-
-// verdict is the outcome of an attempt: its own error, or that of the
-// messages that failed in it.
-func (p *pass) verdict(err error) error {
-	p.result.Failures = len(p.failed)
-	if len(p.failed) == 0 || err != nil && !errors.Is(err, errSessionLost) {
-		return err
-	}
-	first := p.failed[0]
-	e := *mail.AsError(first.err, mail.OpFetch, mail.KindProtocol)
-	e.Err = fmt.Errorf("message %s: %w", first.ref.ID(), e.Err)
-	if n := len(p.failed) - 1; n > 0 {
-		e.Err = fmt.Errorf("%w (and %d more)", e.Err, n)
-	}
-	if e.Hint == "" {
-		e.Hint = fmt.Sprintf("it stays on the server; after failing in %d jobs it is passed over until `poller retry %s`", mail.FaultsBeforeAside, p.c.Name)
-	}
-	return &e
-}
-
-// recordFaults writes down what this job found wrong with messages.
-func (j *job) recordFaults(ctx context.Context) error {
-	if len(j.faults) == 0 || j.dry {
-		return nil
-	}
-	ledger, err := j.Journal.Load(ctx, j.c.Name, j.box)
-	if err != nil {
-		return err
-	}
-	jobs := make(map[string]int)
-	for _, f := range ledger.Faults {
-		jobs[f.ID()] = f.Jobs
-	}
-	var faults []mail.Fault
-	for id, f := range j.faults {
-		if !f.TooLarge {
-			if f.Jobs = max(f.Jobs, jobs[id]+1); f.Aside() {
-				j.result.Aside++
-				j.log.Warn("message set aside", zap.String("uid", id), zap.Int("jobs", f.Jobs), zap.String("reason", f.Reason))
-			}
-		}
-		faults = append(faults, f)
-	}
-	return j.Journal.SetFaults(ctx, j.c.Name, j.box, faults)
 }

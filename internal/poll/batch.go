@@ -48,19 +48,26 @@ func (p *pass) drain(ctx, hard context.Context) error {
 		if p.c.MaxMessages > 0 {
 			query.Limit = min(query.Limit, p.c.MaxMessages-p.result.Messages-p.standing)
 		}
-		if query.Limit <= 0 || len(p.failed) >= maxFailed {
+		if query.Limit <= 0 || len(p.blame.failed) >= maxFailed {
 			return nil
 		}
-		query.Exclude = []mail.Set{p.skip, p.passedOver()}
+		query.Exclude = []mail.Set{p.skip, p.late, p.passedOver()}
+		query.Unread = &p.unread
 		refs, err := p.session.Pick(ctx, query) // 5
-		if err != nil || len(refs) == 0 {
+		if err != nil {
 			return err
 		}
-		query.After = &refs[len(refs)-1]
-		if err := p.takeAll(ctx, hard, refs); err != nil {
-			return err
+		if len(refs) > 0 {
+			query.After = &refs[len(refs)-1]
+			if err := p.takeAll(ctx, hard, refs); err != nil {
+				return err
+			}
 		}
-		if p.c.MaxMessages == 0 && len(refs) < query.Limit && !p.ledger.Rebuilt {
+		all := len(refs) == 0 || p.c.MaxMessages == 0 && len(refs) < query.Limit && !p.ledger.Rebuilt
+		switch {
+		case all && p.late.Len() > 0: // behind all others
+			p.late, query.After = mail.Set{}, nil
+		case all:
 			return nil
 		}
 	}
@@ -207,16 +214,25 @@ func (p *pass) fetch(ctx, hard context.Context, refs []mail.Ref) ([]mail.Entry, 
 			left = append(left, m.Ref)
 			return nil
 		case m.Err != nil:
-			p.fail(m.Ref, m.Err)
+			if e := mail.AsError(m.Err, mail.OpFetch, mail.KindProtocol); e.Kind == mail.KindServer {
+				if failed = p.troubled(m.Ref, e); failed != nil {
+					return failed
+				}
+			} else {
+				p.fail(failure{ref: m.Ref, err: m.Err})
+			}
 		default:
 			var entry mail.Entry
 			switch entry, failed = p.take(hard, m); {
 			case errors.Is(failed, mail.ErrNoAttachments):
 				failed = nil
+				p.blame.has()
 				p.setAside(m.Ref, mail.ErrNoAttachments)
 			case failed != nil:
+				left = append(left, m.Ref)
 				return failed
 			default:
+				p.blame.has()
 				entries = append(entries, entry)
 			}
 		}
@@ -225,13 +241,31 @@ func (p *pass) fetch(ctx, hard context.Context, refs []mail.Ref) ([]mail.Entry, 
 		}
 		return failed
 	})
+	if err != nil {
+		p.interrupted(left, err)
+	}
 	switch {
 	case failed != nil:
 		return entries, failed
 	case err != nil && len(left) > 0:
-		return entries, p.lost(left[0], err) // the wire broke when this one was asked for
+		return entries, p.lost(hard, left[0], err) // the wire broke when this one was asked for
 	}
 	return entries, err
+}
+
+// interrupted notes messages that were asked for and did not come. A server may
+// mark one as read that it has only begun to send, whatever it was asked; it
+// counts as unread until it is saved.
+func (p *pass) interrupted(refs []mail.Ref, err error) {
+	if p.c.Store != mail.IMAP || !p.c.Pull.Unread || !p.c.Ending().ChangesServer() {
+		return
+	}
+	for _, ref := range refs {
+		p.unread.Add(ref)
+		if _, known := p.faults[ref.ID()]; !known {
+			p.faults[ref.ID()] = mail.Fault{Ref: ref, Interrupted: true, Reason: err.Error()}
+		}
+	}
 }
 
 // take writes one message into the folder. One that was delivered before, out
@@ -249,7 +283,7 @@ func (p *pass) take(ctx context.Context, m mail.Message) (mail.Entry, error) {
 		return entry, err
 	}
 	if err != nil {
-		return entry, p.lost(m.Ref, err)
+		return entry, p.lost(ctx, m.Ref, err)
 	}
 	if !p.ledger.Rebuilt {
 		return entry, nil
@@ -264,132 +298,10 @@ func (p *pass) take(ctx context.Context, m mail.Message) (mail.Entry, error) {
 	return mail.Entry{Ref: entry.Ref, Octets: entry.Octets, Digest: entry.Digest}, nil
 }
 
-// lost says what a message that did not arrive whole means. A failure of the
-// folder, or of the wire, fails the attempt. Any other belongs to the message
-// itself: the ones behind it can be had on a new session.
-func (p *pass) lost(ref mail.Ref, err error) error {
-	e := mail.AsError(err, mail.OpFetch, mail.KindProtocol)
-	if e.Kind == mail.KindStorage || e.Kind == mail.KindCanceled {
-		return e
-	}
-	p.fail(ref, e)
-	if e.Kind == mail.KindProtocol {
-		return errSessionLost
-	}
-	return e
-}
-
-// fail notes a message that could not be had.
-func (p *pass) fail(ref mail.Ref, err error) {
-	p.failed = append(p.failed, failure{ref, err})
-	p.skip.Add(ref)
-	p.faults[ref.ID()] = mail.Fault{Ref: ref, Reason: err.Error()}
-	p.log.Warn("message not fetched", append(ErrorFields(mail.AsError(err, mail.OpFetch, mail.KindProtocol)), zap.String("uid", ref.ID()))...)
-}
-
 // setAside notes a message that is not wanted, and says so once.
 func (p *pass) setAside(ref mail.Ref, reason error) {
 	p.skip.Add(ref)
 	p.faults[ref.ID()] = mail.Fault{Ref: ref, Jobs: mail.FaultsBeforeAside, Reason: reason.Error()}
-}
-
-// pardonGone takes back the failures of messages that somebody else has
-// removed since they were picked.
-func (p *pass) pardonGone(ctx context.Context) error {
-	if len(p.failed) == 0 {
-		return nil
-	}
-	var failed, held mail.Set
-	for _, f := range p.failed {
-		failed.Add(f.ref)
-	}
-	refs, err := p.session.Pick(ctx, mail.Query{Only: &failed})
-	if err != nil {
-		return err
-	}
-	for _, ref := range refs {
-		held.Add(ref)
-	}
-	p.failed = slices.DeleteFunc(p.failed, func(f failure) bool {
-		if held.Has(f.ref) {
-			return false
-		}
-		delete(p.faults, f.ref.ID())
-		p.log.Info("message was removed by somebody else before it was fetched", zap.String("uid", f.ref.ID()))
-		return true
-	})
-	return nil
-}
-
-// dispose puts the disposition in force for messages that are saved, or, with
-// POP3, notes it for the end of the session (9, 10).
-func (p *pass) dispose(ctx context.Context, refs []mail.Ref) error {
-	if len(refs) == 0 {
-		return nil
-	}
-	d := p.c.Ending()
-	if d == disposition.Keep || d == disposition.Seen && p.c.Store == mail.POP3 {
-		return p.disposed(ctx, refs) // nothing to do on the server
-	}
-	p.session.Apply(refs, d)
-	p.applied = append(p.applied, refs...)
-	if p.c.Store == mail.POP3 { // QUIT does it, and ends the session
-		for _, ref := range refs {
-			p.skip.Add(ref)
-		}
-		return nil
-	}
-	return p.commit(ctx)
-}
-
-// commit puts in force what was noted, and records it.
-func (p *pass) commit(ctx context.Context) error {
-	if len(p.applied) == 0 {
-		return nil
-	}
-	warning, err := p.session.Commit(ctx)
-	if err != nil {
-		return err
-	}
-	if warning != "" && !slices.Contains(p.result.Warnings, warning) {
-		p.result.Warnings = append(p.result.Warnings, warning)
-	}
-	refs := p.applied
-	p.applied = nil
-	return p.disposed(ctx, refs)
-}
-
-// disposed begins to record that the disposition of messages is in force (10).
-// Until it is recorded, the journal has them as pending, which is as true: so the
-// next batch is fetched meanwhile.
-func (p *pass) disposed(ctx context.Context, refs []mail.Ref) error {
-	if err := p.settled(); err != nil { // of the batch before
-		return err
-	}
-	if p.c.Ending() == disposition.Seen {
-		for _, ref := range refs {
-			p.ledger.Seen.Add(ref)
-		}
-	}
-	p.disposing = p.beside(func() error {
-		return p.Journal.Dispose(context.WithoutCancel(ctx), p.c.Name, p.box, refs, p.c.Ending())
-	})
-	p.disposal = len(refs)
-	return nil
-}
-
-// settled waits until what disposed has begun is recorded.
-func (p *pass) settled() error {
-	if p.disposing == nil {
-		return nil
-	}
-	wait := p.disposing
-	p.disposing = nil
-	if err := wait(); err != nil {
-		return err
-	}
-	p.result.Disposed += p.disposal
-	return nil
 }
 
 // progress reports the octets of a message as they arrive.

@@ -274,8 +274,8 @@ func TestTheAttemptFails(t *testing.T) {
 		before    []string       // delivered by the attempt that fails
 		faults    map[string]int // what it counts against the message at hand
 	}{
-		"the wire, before a message":   {second("fetch", errWire), mail.KindNetwork, []string{"1"}, map[string]int{"2": 1}},
-		"the wire, inside a message":   {second("middle of a message", errWire), mail.KindNetwork, []string{"1"}, map[string]int{"2": 1}},
+		"the wire, before a message":   {second("fetch", errWire), mail.KindNetwork, []string{"1", "3"}, map[string]int{"2": 1}},
+		"the wire, inside a message":   {second("middle of a message", errWire), mail.KindNetwork, []string{"1", "3"}, map[string]int{"2": 1}},
 		"the wire, at the pick":        {func(r *rig) { r.at = once("pick", errWire) }, mail.KindNetwork, nil, nil},
 		"the folder, at a message":     {second("write", errDisk), mail.KindStorage, []string{"1"}, nil},
 		"the folder, inside a message": {func(r *rig) { r.letters[1].fails(errDisk) }, mail.KindStorage, []string{"1"}, nil},

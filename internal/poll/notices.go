@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -91,5 +92,9 @@ func (j *job) show(published []mail.Entry) {
 	}
 }
 
-// warn adds a warning to the result.
-func (j *job) warn(text string) { j.result.Warnings = append(j.result.Warnings, text) }
+// warn adds a warning to the result, once.
+func (j *job) warn(text string) {
+	if !slices.Contains(j.result.Warnings, text) {
+		j.result.Warnings = append(j.result.Warnings, text)
+	}
+}

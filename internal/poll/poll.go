@@ -9,6 +9,7 @@ package poll
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"time"
@@ -41,13 +42,13 @@ type Session interface {
 	Heads(ctx context.Context, refs []mail.Ref, each func(mail.Message) error) error
 	// Apply notes that the disposition is to be put in force for messages.
 	Apply(refs []mail.Ref, d disposition.Disposition)
-	// Commit puts in force what was noted; messages that are gone count as
-	// done. It may say what an operator should know. With POP3 it ends the
-	// session.
-	Commit(ctx context.Context) (warning string, err error)
-	// NotMatching is how many messages were found not to match, by the server,
-	// where it counts them, or here.
-	NotMatching() int
+	// Commit puts in force what was noted, and says of which messages it is not,
+	// or not known to be; messages that are gone count as done. What the server
+	// refuses is no error. With POP3 it ends the session.
+	Commit(ctx context.Context) (mail.Commitment, error)
+	// Notes is how many messages were found not to match, by the server, where it
+	// counts them, or here; and what else an operator should know.
+	Notes() (notMatching int, warnings []string)
 	Close() error
 }
 
@@ -96,6 +97,9 @@ type Journal interface {
 	// Dispose records that a disposition is in force for messages that are
 	// published.
 	Dispose(ctx context.Context, connection string, box mail.Box, refs []mail.Ref, d disposition.Disposition) error
+	// Ask records that messages are published, and how far their disposition has
+	// come that is not in force.
+	Ask(ctx context.Context, connection string, box mail.Box, refs []mail.Ref, stage mail.Stage) error
 	// Settle records that orphans are published.
 	Settle(ctx context.Context, connection string, orphans []mail.Entry) error
 	// Discard forgets entries: they were not delivered after all.
@@ -129,6 +133,7 @@ type Poller struct {
 	Journal  Journal
 	Grace    func() time.Duration // how long the message at hand may go on once the context of a job has ended
 	Panicked func()               // unless nil: a job was ended by a fault of this program
+	Removals *Removals
 	Notify   func(ctx context.Context, c *mail.Connection, n mail.Notice) error
 	Log      *zap.Logger
 }
@@ -188,6 +193,7 @@ func (j *job) run(ctx context.Context) (result mail.Result) {
 			})
 		}
 	}()
+	ctx = mail.WithLogins(ctx)
 	hard, cancel := graceful(ctx, j.Grace)
 	defer cancel()
 
@@ -196,7 +202,12 @@ func (j *job) run(ctx context.Context) (result mail.Result) {
 		j.result.Attempts = attempt
 		j.result.State = mail.Running
 		j.report()
-		return j.attempt(ctx, hard)
+		err := j.attempt(ctx, hard)
+		var e *mail.Error
+		if errors.As(err, &e) && e.Wait > j.c.Retry.Interval {
+			return retry.Final(err) // the server does not want to be asked again so soon
+		}
+		return err
 	}, func(attempt int, err error) {
 		j.result.State = mail.Retrying
 		j.result.Err = mail.AsError(err, mail.OpPoll, mail.KindInternal)

@@ -89,12 +89,15 @@ func (r *rig) start(log *zap.Logger) {
 		_, err = files.Clean(r.c.Folder, keep)
 		r.ok(err)
 	}
+	removals := &Removals{}
+	removals.saw(r.c) // else another session looks whether what was removed is gone
 	r.Poller = Poller{
-		Opener:  r.server,
-		Folder:  &publisher{files, r},
-		Journal: &journal{r.store, r},
-		Grace:   func() time.Duration { return r.grace },
-		Log:     log,
+		Removals: removals,
+		Opener:   r.server,
+		Folder:   &publisher{files, r},
+		Journal:  &journal{r.store, r},
+		Grace:    func() time.Duration { return r.grace },
+		Log:      log,
 	}
 }
 
@@ -305,6 +308,13 @@ func (j *journal) Save(ctx context.Context, connection string, box mail.Box, ent
 
 func (j *journal) Dispose(ctx context.Context, connection string, box mail.Box, refs []mail.Ref, d disposition.Disposition) error {
 	return j.r.around("dispose", func() error { return j.Store.Dispose(ctx, connection, box, refs, d) }, "disposed")
+}
+
+func (j *journal) Ask(ctx context.Context, connection string, box mail.Box, refs []mail.Ref, stage mail.Stage) error {
+	if len(refs) == 0 {
+		return nil
+	}
+	return j.r.around("ask", func() error { return j.Store.Ask(ctx, connection, box, refs, stage) }, "asked")
 }
 
 func (j *journal) Settle(ctx context.Context, connection string, orphans []mail.Entry) error {

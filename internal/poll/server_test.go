@@ -20,11 +20,13 @@ type letter struct {
 	uid     uint32
 	uidl    string
 	text    string
-	size    int64 // as announced; 0: that of the text
-	seen    bool  // \Seen
-	marked  bool  // \Deleted
-	gone    bool  // removed
-	refused error // unless nil: why the server does not hand it over
+	size    int64       // as announced; 0: that of the text
+	seen    bool        // \Seen
+	marked  bool        // \Deleted
+	gone    bool        // removed
+	refused error       // unless nil: why the server does not hand it over
+	stays   *mail.Error // unless nil: why the server refuses to dispose of it
+	lies    bool        // the server says OK to its disposition, and does nothing
 	// body, unless nil, sends the text in place of the server.
 	body func(ctx context.Context, w io.Writer) error
 }
@@ -47,6 +49,7 @@ type server struct {
 	opened   int
 	closed   int
 	others   int                      // messages that do not match
+	headless bool                     // no header is shown
 	retracts bool                     // the first message that is handed over next is taken back
 	at       func(point string) error // called at each point where a test may interfere
 	one      sync.Mutex               // at a time
@@ -155,7 +158,7 @@ func (s *session) Pick(ctx context.Context, q mail.Query) ([]mail.Ref, error) {
 			continue
 		case l.gone,
 			q.Only != nil && !q.Only.Has(ref),
-			q.Only == nil && (!behind || l.marked || s.store == mail.IMAP && q.Pull.Unread && l.seen),
+			q.Only == nil && (!behind || l.marked || s.store == mail.IMAP && q.Pull.Unread && l.seen && (q.Unread == nil || !q.Unread.Has(ref))),
 			slices.ContainsFunc(q.Exclude, func(set mail.Set) bool { return set.Has(ref) }):
 			continue
 		}
@@ -214,6 +217,12 @@ func (s *session) Heads(ctx context.Context, refs []mail.Ref, each func(mail.Mes
 		if err := s.use(ctx, "heads"); err != nil {
 			return err
 		}
+		if s.headless {
+			if err := each(mail.Message{Ref: ref, Err: errNo}); err != nil {
+				return err
+			}
+			continue
+		}
 		head, _, _ := strings.Cut(s.find(ref).text, "\r\n\r\n")
 		if err := each(mail.Message{Ref: ref, Body: strings.NewReader(head)}); err != nil {
 			return err
@@ -222,8 +231,8 @@ func (s *session) Heads(ctx context.Context, refs []mail.Ref, each func(mail.Mes
 	return nil
 }
 
-// NotMatching is what the test says.
-func (s *session) NotMatching() int { return s.others }
+// Notes is what the test says.
+func (s *session) Notes() (int, []string) { return s.others, nil }
 
 // body is a message on its way.
 type body struct {
@@ -270,13 +279,19 @@ func (s *session) Apply(refs []mail.Ref, d disposition.Disposition) {
 	}
 }
 
-func (s *session) Commit(ctx context.Context) (string, error) {
+func (s *session) Commit(ctx context.Context) (did mail.Commitment, err error) {
 	if err := s.use(ctx, "commit"); err != nil {
-		return "", err
+		return did, err
 	}
+	refused := make(map[string]bool)
 	for _, a := range s.applied {
 		switch l := s.find(a.ref); {
-		case l == nil || s.store == mail.POP3:
+		case l == nil:
+		case l.stays != nil:
+			refused[a.ref.ID()] = true
+			did.Refused, did.Err = append(did.Refused, a.ref), l.stays
+		case l.lies || s.store == mail.POP3:
+			did.Asked = append(did.Asked, a.ref)
 		case a.d == disposition.Seen:
 			l.seen = true
 		default:
@@ -284,17 +299,17 @@ func (s *session) Commit(ctx context.Context) (string, error) {
 		}
 	}
 	if err := s.use(ctx, "middle of a commit"); err != nil {
-		return "", err
+		return did, err
 	}
 	for _, a := range s.applied {
-		if l := s.find(a.ref); l != nil && a.d == disposition.Delete {
+		if l := s.find(a.ref); l != nil && a.d == disposition.Delete && !l.lies && !refused[a.ref.ID()] {
 			s.remove(l)
 		}
 	}
 	s.applied = nil
-	err := s.use(ctx, "committed")
+	err = s.use(ctx, "committed")
 	s.over = s.over || s.store == mail.POP3
-	return "", err
+	return did, err
 }
 
 func (s *session) Close() error {

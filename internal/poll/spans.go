@@ -63,12 +63,12 @@ func (s *spannedSession) Apply(refs []mail.Ref, d disposition.Disposition) {
 	s.Session.Apply(refs, d)
 }
 
-func (s *spannedSession) Commit(ctx context.Context) (string, error) {
+func (s *spannedSession) Commit(ctx context.Context) (mail.Commitment, error) {
 	end := s.span(mail.OpDispose, s.applied)
 	s.applied = 0
-	warning, err := s.Session.Commit(ctx)
+	did, err := s.Session.Commit(ctx)
 	end(err)
-	return warning, err
+	return did, err
 }
 
 func (s *spannedSession) Close() error {

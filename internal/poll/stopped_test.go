@@ -2,6 +2,7 @@ package poll
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -59,7 +60,9 @@ func (r *rig) promised() {
 	default:
 		r.left("1", "2", "3")
 	}
-	if l := r.ledger(); len(l.Pending)+len(l.Orphans) > 0 {
+	l := r.ledger()
+	asked := slices.DeleteFunc(l.Pending, func(e mail.Entry) bool { return r.c.Store == mail.POP3 && e.Stage == mail.Asked }) // for the next poll to see
+	if len(asked)+len(l.Orphans) > 0 {
 		r.t.Errorf("still pending: %v %v", l.Pending, l.Orphans)
 	}
 	fetched := fmt.Sprint(r.fetched)
@@ -69,6 +72,9 @@ func (r *rig) promised() {
 	}
 	r.poll(outcome)
 	r.same("fetched by a further poll", fetched, fmt.Sprint(r.fetched))
+	if l := r.ledger(); len(l.Pending) > 0 {
+		r.t.Errorf("still pending: %v", l.Pending)
+	}
 }
 
 // TestStoppedDeadAnywhere stops a poll at every point there is and starts

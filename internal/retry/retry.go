@@ -4,6 +4,7 @@ package retry
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -22,6 +23,15 @@ func (p Policy) Attempts() int {
 	return 1 + p.Max
 }
 
+// Final is err, so that Do tries no further: a further attempt would come too soon,
+// or change nothing.
+func Final(err error) error { return &final{err} }
+
+type final struct{ error }
+
+// Unwrap is the error itself.
+func (f *final) Unwrap() error { return f.error }
+
 // Do runs op until it returns nil, at most p.Attempts() times, p.Interval
 // apart, and returns how often it ran and its last error. op is told the
 // number of the attempt, counted from 1. failed, unless nil, hears of each
@@ -37,7 +47,7 @@ func (p Policy) Do(ctx context.Context, op func(attempt int) error, failed func(
 			}
 			return attempt - 1, err
 		}
-		if err = op(attempt); err == nil || attempt >= p.Attempts() || ctx.Err() != nil {
+		if err = op(attempt); err == nil || attempt >= p.Attempts() || ctx.Err() != nil || errors.As(err, new(*final)) {
 			return attempt, err
 		}
 		if failed != nil {

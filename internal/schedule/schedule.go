@@ -333,6 +333,7 @@ func (s *Scheduler) finish(e *entry, c *mail.Connection, scheduled bool, result 
 		delete(s.entries, c.Name)
 		return
 	}
+	now := time.Now()
 	canceled := result.Err != nil && result.Err.Kind == mail.KindCanceled
 	switch {
 	case result.State != mail.Failed:
@@ -340,14 +341,20 @@ func (s *Scheduler) finish(e *entry, c *mail.Connection, scheduled bool, result 
 			s.options.Log.Info("connection works again", zap.String("connection", c.Name))
 		}
 		e.failures, e.until = 0, time.Time{}
-	case !scheduled || canceled || e.c.Fingerprint != c.Fingerprint:
-	default:
+		return
+	case canceled || e.c.Fingerprint != c.Fingerprint:
+		return
+	case scheduled:
 		if e.failures++; c.BackOff && e.failures >= patience && e.timer != nil {
-			now := time.Now()
 			e.until = now.Add(pause(e.timer, now, e.failures))
-			s.options.Log.Warn("connection keeps failing: backing off", zap.String("connection", c.Name),
-				zap.Int("failures", e.failures), zap.Time("until", e.until))
 		}
+	}
+	if result.Err != nil && now.Add(result.Err.Wait).After(e.until) && result.Err.Wait > 0 { // the server asks for it
+		e.until = now.Add(result.Err.Wait)
+	}
+	if e.until.After(now) {
+		s.options.Log.Warn("connection failed: backing off", zap.String("connection", c.Name),
+			zap.Int("failures", e.failures), zap.Time("until", e.until))
 	}
 }
 

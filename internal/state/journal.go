@@ -118,7 +118,7 @@ func ids(lines sql.NullString, count int) map[string]struct{} {
 // entries are the pending messages of the boxes that the condition names.
 func entries(ctx context.Context, tx *sql.Tx, condition string, args ...any) ([]mail.Entry, error) {
 	//nolint:gosec // G202: the condition is a text of ours
-	rows, err := tx.QueryContext(ctx, `SELECT uid, uidl, size, octets, digest, dir, inode, temp, name, shared
+	rows, err := tx.QueryContext(ctx, `SELECT uid, uidl, size, octets, digest, dir, inode, temp, name, shared, stage
 		FROM message WHERE pending = 1 AND `+condition+` ORDER BY box, uid, uidl`, args...)
 	if err != nil {
 		return nil, err
@@ -129,29 +129,12 @@ func entries(ctx context.Context, tx *sql.Tx, condition string, args ...any) ([]
 		var e mail.Entry
 		var digest []byte
 		var inode int64 // the same bits: a database has no unsigned integers
-		if err := rows.Scan(&e.UID, &e.UIDL, &e.Size, &e.Octets, &digest, &e.Dir, &inode, &e.Temp, &e.Name, &e.Shared); err != nil {
+		if err := rows.Scan(&e.UID, &e.UIDL, &e.Size, &e.Octets, &digest, &e.Dir, &inode, &e.Temp, &e.Name, &e.Shared, &e.Stage); err != nil {
 			return nil, err
 		}
 		e.Inode = uint64(inode) //nolint:gosec // G115: as it was put in
 		copy(e.Digest[:], digest)
 		all = append(all, e)
-	}
-	return all, rows.Err()
-}
-
-func faults(ctx context.Context, tx *sql.Tx, box int64) ([]mail.Fault, error) {
-	rows, err := tx.QueryContext(ctx, `SELECT uid, uidl, size, too_large, jobs, reason FROM fault WHERE box = $1 ORDER BY uid, uidl`, box)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var all []mail.Fault
-	for rows.Next() {
-		var f mail.Fault
-		if err := rows.Scan(&f.UID, &f.UIDL, &f.Size, &f.TooLarge, &f.Jobs, &f.Reason); err != nil {
-			return nil, err
-		}
-		all = append(all, f)
 	}
 	return all, rows.Err()
 }
@@ -234,10 +217,10 @@ func (s *Store) Save(ctx context.Context, connection string, box mail.Box, entri
 		if err != nil {
 			return err
 		}
-		insert, err := tx.PrepareContext(ctx, `INSERT INTO message (box, uid, uidl, size, octets, digest, dir, inode, temp, name, shared, pending, seen)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1, 0)
+		insert, err := tx.PrepareContext(ctx, `INSERT INTO message (box, uid, uidl, size, octets, digest, dir, inode, temp, name, shared, pending, seen, stage)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1, 0, '')
 			ON CONFLICT (box, uid, uidl) DO UPDATE SET size = excluded.size, octets = excluded.octets, digest = excluded.digest,
-			dir = excluded.dir, inode = excluded.inode, temp = excluded.temp, name = excluded.name, shared = excluded.shared, pending = 1, seen = 0`)
+			dir = excluded.dir, inode = excluded.inode, temp = excluded.temp, name = excluded.name, shared = excluded.shared, pending = 1, seen = 0, stage = ''`)
 		if err != nil {
 			return err
 		}
@@ -284,9 +267,36 @@ func (r *record) save(ctx context.Context, tx *sql.Tx, insert *sql.Stmt, connect
 	return err
 }
 
-// published is what a message turns into once its file is visible: what is on
-// record of the file has done its duty.
-const published = `UPDATE message SET pending = 0, dir = '', inode = 0, temp = '', name = '', shared = 0`
+// visible is what a message turns into once its file is visible: what is on
+// record of the file has done its duty. With published, its disposition is in
+// force, too.
+const (
+	visible   = `UPDATE message SET dir = '', inode = 0, temp = '', name = '', shared = 0`
+	published = visible + `, stage = '', pending = 0`
+)
+
+// Ask records that messages are visible, and how far their disposition has come.
+// They stay pending, and saved, until Dispose.
+func (s *Store) Ask(ctx context.Context, connection string, box mail.Box, refs []mail.Ref, stage mail.Stage) error {
+	if len(refs) == 0 {
+		return nil
+	}
+	statement, ok := map[mail.Stage]string{
+		mail.Asked:  visible + `, pending = 1, stage = 'ASKED'`,
+		mail.Copied: visible + `, pending = 1, stage = 'COPIED'`,
+	}[stage]
+	what := "record what the server was asked for messages of " + connection
+	if !ok {
+		return mail.Errorf(mail.OpRecord, mail.KindInternal, "%s: no such stage: %q", what, stage)
+	}
+	return s.write(ctx, what, func(tx *sql.Tx) error {
+		r, err := present(ctx, tx, connection)
+		if err != nil || r.box != box {
+			return err
+		}
+		return r.forEach(ctx, tx, refs, statement)
+	})
+}
 
 // Dispose records that d is in force for messages that are published. One
 // that was deleted or moved is forgotten. Messages that are not on record are passed
@@ -373,33 +383,6 @@ func (s *Store) Discard(ctx context.Context, connection string, entries []mail.E
 			}
 		}
 		return r.keepSets(ctx, tx)
-	})
-}
-
-// SetFaults records what is wrong with messages, in place of what was
-// recorded of each. A fault of no jobs that is not too large is none.
-func (s *Store) SetFaults(ctx context.Context, connection string, box mail.Box, faults []mail.Fault) error {
-	if len(faults) == 0 {
-		return nil
-	}
-	return s.write(ctx, "record faults of "+connection, func(tx *sql.Tx) error {
-		r, err := epoch(ctx, tx, connection, box)
-		if err != nil {
-			return err
-		}
-		for _, f := range faults {
-			if _, err := tx.ExecContext(ctx, `DELETE FROM fault`+oneMessage, r.id, f.UID, f.UIDL); err != nil {
-				return err
-			}
-			if f.Jobs == 0 && !f.TooLarge {
-				continue
-			}
-			if _, err := tx.ExecContext(ctx, `INSERT INTO fault (box, uid, uidl, size, too_large, jobs, reason) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-				r.id, f.UID, f.UIDL, f.Size, f.TooLarge, f.Jobs, clip(f.Reason)); err != nil {
-				return err
-			}
-		}
-		return nil
 	})
 }
 

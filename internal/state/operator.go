@@ -4,8 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"path/filepath"
-
-	"mailpoller/internal/mail"
 )
 
 // Forget drops all that is recorded of a connection except its history, and
@@ -30,45 +28,6 @@ func (s *Store) Forget(ctx context.Context, connection string) (messages int, er
 	}
 	s.stale.Delete(connection)
 	return messages, nil
-}
-
-// RetryFaults forgets what is wrong with the messages of a connection, and
-// returns of how many: the next poll tries them again.
-func (s *Store) RetryFaults(ctx context.Context, connection string) (messages int, err error) {
-	err = s.write(ctx, "forget faults of "+connection, func(tx *sql.Tx) error {
-		messages, err = execute(ctx, tx, `DELETE FROM fault WHERE box IN (SELECT id FROM box WHERE connection = $1)`, connection)
-		return err
-	})
-	if err != nil {
-		return 0, err
-	}
-	return messages, nil
-}
-
-// Faults are the messages that something is wrong with, by connection.
-func (s *Store) Faults(ctx context.Context) (map[string][]mail.Fault, error) {
-	all := make(map[string][]mail.Fault)
-	err := s.read(ctx, "read faults", func(tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, `SELECT connection, uid, uidl, size, too_large, jobs, reason
-			FROM fault JOIN box ON box.id = fault.box WHERE voided IS NULL ORDER BY box.id, uid, uidl`)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var connection string
-			var f mail.Fault
-			if err := rows.Scan(&connection, &f.UID, &f.UIDL, &f.Size, &f.TooLarge, &f.Jobs, &f.Reason); err != nil {
-				return err
-			}
-			all[connection] = append(all[connection], f)
-		}
-		return rows.Err()
-	})
-	if err != nil {
-		return nil, err
-	}
-	return all, nil
 }
 
 // Temps are the paths of the temporary files that pending messages are in.

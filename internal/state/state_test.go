@@ -382,7 +382,7 @@ func TestLoadDoesNotGrow(t *testing.T) {
 	few := testing.AllocsPerRun(10, func() { load() })
 	_, err := s.db.writes.ExecContext(ctx, `
 		WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)
-		INSERT INTO message SELECT box, i, '', size, octets, randomblob(32), '', 0, '', '', 0, 0, 0 FROM message, n;
+		INSERT INTO message SELECT box, i, '', size, octets, randomblob(32), '', 0, '', '', 0, 0, 0, '' FROM message, n;
 		UPDATE box SET saved = '1:10000'`)
 	if err != nil {
 		t.Fatal(err)

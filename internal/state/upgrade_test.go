@@ -47,6 +47,25 @@ func TestAnOlderDatabaseIsBroughtUpToDate(t *testing.T) {
 	}
 }
 
+// TestMessagesThatAServerWasToBlameForAreReleased by the fifth version: until
+// then, a server that refused everything counted against each of them.
+func TestMessagesThatAServerWasToBlameForAreReleased(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, databaseName)
+	older(t, path, 4)
+	raw(t, path, `INSERT INTO fault (box, uid, uidl, size, too_large, jobs, reason) VALUES
+		(1, 7, '', 0, 0, 3, 'fetch: server refused: [UNAVAILABLE] later'), (1, 8, '', 9, 1, 0, 'too large'), (1, 9, '', 0, 0, 3, 'message has no attachments')`)
+	s := openIn(t, dir)
+	ledger, err := s.Load(t.Context(), "c", kinds["imap"].box)
+	if err != nil || len(ledger.Faults) != 2 || ledger.Faults[0].UID != 8 || ledger.Faults[1].UID != 9 {
+		t.Errorf("on record are %+v, %v", ledger.Faults, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestAStepThatFailsIsNotHalfDone: the database stays one of the version before,
 // which the older program can go on with.
 func TestAStepThatFailsIsNotHalfDone(t *testing.T) {

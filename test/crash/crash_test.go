@@ -41,7 +41,7 @@ type session struct {
 
 var box = mail.Box{Account: "imap://u@h/INBOX", Validity: 7}
 
-func (s *session) NotMatching() int { return 0 }
+func (s *session) Notes() (int, []string) { return 0, nil }
 
 func (s *session) Box() (mail.Box, int) { return box, len(s.messages) }
 
@@ -79,9 +79,9 @@ func (s *session) Apply(refs []mail.Ref, d disposition.Disposition) {
 	}
 }
 
-func (s *session) Commit(context.Context) (string, error) {
+func (s *session) Commit(context.Context) (mail.Commitment, error) {
 	if err := s.crash.at("before 9"); err != nil {
-		return "", err
+		return mail.Commitment{}, err
 	}
 	for uid, d := range s.applied {
 		if d.Removes() {
@@ -90,11 +90,11 @@ func (s *session) Commit(context.Context) (string, error) {
 			s.seen[uid] = true
 		}
 		if err := s.crash.at("in the middle of 9"); err != nil {
-			return "", err
+			return mail.Commitment{}, err
 		}
 	}
 	clear(s.applied)
-	return "", s.crash.at("after 9")
+	return mail.Commitment{}, s.crash.at("after 9")
 }
 
 func (s *session) Close() error { return nil }

@@ -25,11 +25,11 @@ func slow(t *testing.T) (port int, asked <-chan struct{}, finish func()) {
 		for {
 			switch word, _, _ := strings.Cut(c.Line(), " "); word {
 			case "STAT":
-				c.Send("+OK 1 20\r\n")
+				c.Send("+OK 1 22\r\n")
 			case "UIDL":
 				c.Send("+OK\r\n1 one\r\n.\r\n")
 			case "LIST":
-				c.Send("+OK 1 20\r\n")
+				c.Send("+OK 1 22\r\n")
 			case "RETR":
 				c.Send("+OK\r\nSubject: x\r\n\r\n")
 				close(retr)

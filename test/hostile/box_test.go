@@ -240,9 +240,12 @@ func (b *box) search(command string) string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	reply := "* SEARCH"
+	// Those that are unread, or are among some.
+	command, or, _ := strings.Cut(command, " OR (UNSEEN) (")
 	for _, m := range b.messages {
 		switch {
 		case !within(command, m.uid), m.seen && strings.Contains(command, "UNSEEN"),
+			or != "" && m.seen && !within(or, m.uid),
 			m.deleted && strings.Contains(command, "UNDELETED"),
 			!m.deleted && strings.Contains(command, " DELETED"):
 			continue

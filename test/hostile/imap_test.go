@@ -3,6 +3,7 @@ package hostile
 import (
 	"encoding/base64"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -44,11 +45,11 @@ func refusals() []row {
 		{"AUTHENTICATIONFAILED", mail.KindAuth, "check username:"},
 		{"AUTHORIZATIONFAILED", mail.KindAuth, "check username:"},
 		{"EXPIRED", mail.KindAuth, "check username:"},
-		{"UNAVAILABLE", mail.KindProtocol, "problem of its own"},
-		{"SERVERBUG", mail.KindProtocol, "problem of its own"},
-		{"INUSE", mail.KindProtocol, "another program"},
-		{"LIMIT", mail.KindProtocol, "poll less often"},
-		{"OVERQUOTA", mail.KindProtocol, "poll less often"},
+		{"UNAVAILABLE", mail.KindServer, "problem of its own"},
+		{"SERVERBUG", mail.KindServer, "problem of its own"},
+		{"INUSE", mail.KindServer, "another program"},
+		{"LIMIT", mail.KindServer, "poll less often"},
+		{"OVERQUOTA", mail.KindServer, "poll less often"},
 	} {
 		rows = append(rows, row{
 			name: "NO " + c.code + " to LOGIN", odd: on(login, "{tag} NO ["+c.code+"] not today\r\n"),
@@ -130,7 +131,7 @@ func imapRows() []row {
 					c.Write(chunk)
 				}
 			}, cut),
-			op: mail.OpFetch, kind: mail.KindNetwork, never: changes,
+			op: mail.OpFetch, kind: mail.KindNetwork, saved: 2,
 		},
 		{
 			name: "a literal of 5 GiB where a FETCH has no literal", flood: true,
@@ -149,19 +150,23 @@ func imapRows() []row {
 		},
 
 		// The message.
-		{name: "a literal that ends short", odd: on(fetch1, answer("UID 1 BODY[] {%d}\r\n%s", len(bodies[0])+100, bodies[0])), op: mail.OpFetch, kind: mail.KindTimeout, says: "silent", never: changes},
+		{name: "a literal that ends short", odd: on(fetch1, answer("UID 1 BODY[] {%d}\r\n%s", len(bodies[0])+100, bodies[0])), op: mail.OpFetch, kind: mail.KindTimeout, says: "silent", saved: 2},
 		{name: "a literal that goes on", odd: on(fetch1, answer("UID 1 BODY[] {%d}\r\n%s", len(bodies[0])-5, bodies[0])), op: mail.OpFetch, kind: mail.KindProtocol, saved: 2},
-		{name: "a disconnect inside a literal", odd: on(fetch2, "* 2 FETCH (UID 2 BODY[] {18}\r\nSubj", cut), op: mail.OpFetch, kind: mail.KindNetwork, saved: 1},
-		{name: "a disconnect behind a literal", odd: on(fetch2, "* 2 FETCH (UID 2 BODY[] "+whole(bodies[1]), cut), op: mail.OpFetch, kind: mail.KindNetwork, saved: 1},
+		{name: "a disconnect inside a literal", odd: on(fetch2, "* 2 FETCH (UID 2 BODY[] {18}\r\nSubj", cut), op: mail.OpFetch, kind: mail.KindNetwork, saved: 2},
+		{name: "a disconnect behind a literal", odd: on(fetch2, "* 2 FETCH (UID 2 BODY[] "+whole(bodies[1]), cut), op: mail.OpFetch, kind: mail.KindNetwork, saved: 2},
 		{name: "FETCH answers nothing", odd: on(fetch1, "{tag} OK done\r\n"), op: mail.OpFetch, kind: mail.KindProtocol, says: "OK without the message", saved: 2},
 		{name: "FETCH answers another message", odd: on(fetch1, "* 2 FETCH (UID 2 BODY[] "+whole(bodies[1])+")\r\n{tag} OK done\r\n"), op: mail.OpFetch, kind: mail.KindProtocol, says: "OK without the message", saved: 2},
-		{name: "FETCH answers another message, its UID last", odd: on(fetch1, "* 2 FETCH (BODY[] "+whole(bodies[1])+" UID 2)\r\n{tag} OK done\r\n"), op: mail.OpFetch, kind: mail.KindProtocol, says: "OK without the message", saved: 2},
-		{name: "FETCH answers a message without a UID", odd: on(fetch1, "* 2 FETCH (BODY[] "+whole(bodies[1])+")\r\n{tag} OK done\r\n"), op: mail.OpFetch, kind: mail.KindProtocol, says: "OK without the message", saved: 2},
-		// Its order would be in order; but the library knows a message by what comes first.
-		{name: "FETCH answers a message, its UID last", odd: on(fetch1, answer("BODY[] %s UID 1", whole(bodies[0]))), op: mail.OpFetch, kind: mail.KindProtocol, says: "OK without the message", saved: 2},
+		{name: "FETCH answers another message, its UID last", odd: on(fetch1, "* 2 FETCH (BODY[] "+whole(bodies[1])+" UID 2)\r\n{tag} OK done\r\n"), op: mail.OpFetch, kind: mail.KindProtocol, says: "message 1 with message 2", saved: 2},
+		{name: "FETCH answers a message without a UID", odd: on(fetch1, "* 2 FETCH (BODY[] "+whole(bodies[1])+")\r\n{tag} OK done\r\n"), op: mail.OpFetch, kind: mail.KindProtocol, says: "does not say which message", saved: 2},
+		{name: "FETCH answers a message, its UID last", odd: on(fetch1, answer("BODY[] %s UID 1", whole(bodies[0]))), saved: 3},
+		{name: "FETCH answers an empty literal", odd: on(fetch1, answer("UID 1 RFC822.SIZE 14 BODY[] {0}\r\n")), op: mail.OpFetch, kind: mail.KindProtocol, says: "an empty message; it says that it has 14 bytes", saved: 2},
+		{name: "FETCH answers an empty string", odd: on(fetch1, answer(`UID 1 BODY[] ""`)), op: mail.OpFetch, kind: mail.KindProtocol, says: "an empty message", saved: 2},
+		{name: "FETCH answers NIL", odd: on(fetch1, answer("UID 1 BODY[] NIL")), op: mail.OpFetch, kind: mail.KindProtocol, says: "an empty message", saved: 2},
 		{name: "FETCH answers twice", odd: on(fetch1, "* 1 FETCH (UID 1 BODY[] "+whole(bodies[0])+")\r\n"+answer("UID 1 BODY[] %s", whole(bodies[1]))), saved: 3},
-		{name: "FETCH hands over a message and says NO", odd: on(fetch1, "* 1 FETCH (UID 1 BODY[] "+whole(bodies[0][:9])+")\r\n{tag} NO [SERVERBUG] disk error\r\n"), op: mail.OpFetch, kind: mail.KindProtocol, says: "disk error", saved: 2},
-		{name: "FETCH says NO", odd: on(fetch1, "{tag} NO [LIMIT] too much\r\n"), op: mail.OpFetch, kind: mail.KindProtocol, says: "[LIMIT] too much", saved: 2},
+		{name: "FETCH hands over a message and says NO", odd: on(fetch1, "* 1 FETCH (UID 1 BODY[] "+whole(bodies[0][:9])+")\r\n{tag} NO disk error\r\n"), op: mail.OpFetch, kind: mail.KindProtocol, says: "disk error", saved: 2},
+		{name: "FETCH says NO", odd: on(fetch1, "{tag} NO no such thing\r\n"), op: mail.OpFetch, kind: mail.KindProtocol, says: "no such thing", saved: 2},
+		{name: "FETCH says NO for trouble of the server", odd: on(fetch1, "{tag} NO [SERVERBUG] disk error\r\n"), op: mail.OpFetch, kind: mail.KindServer, says: "[SERVERBUG] disk error", saved: 2},
+		{name: "FETCH says NO to all for trouble of the server", odd: on(`PEEK`, "{tag} NO try again in 90 seconds\r\n"), op: mail.OpFetch, kind: mail.KindServer, says: "again in 90 seconds", never: changes},
 		{name: "a message vanishes between SEARCH and FETCH", odd: before(fetch2, func(b *box) { b.remove(2) }), saved: 2, gone: 1},
 		{name: "all messages vanish between SEARCH and FETCH", odd: before(fetch1, func(b *box) { b.messages = nil }), gone: 3},
 		{name: "another client expunges in between", odd: all(before(fetch1, func(b *box) { b.remove(2) }), on(fetch1, "* 2 EXPUNGE\r\n"+answer("UID 1 BODY[] %s", whole(bodies[0])))), saved: 2, gone: 1},
@@ -174,11 +179,37 @@ func imapRows() []row {
 		{name: "an answer to what was not asked", odd: on(fetch1, "ZZ9 OK done\r\n"), op: mail.OpFetch, kind: mail.KindProtocol, saved: 2},
 		// Nothing in order follows message 1, so that it does not count yet.
 		{name: "BYE in the middle", odd: on(fetch2, "* BYE shutting down\r\n", cut), op: mail.OpFetch, kind: mail.KindNetwork},
-		{name: "no UIDVALIDITY", odd: on(selects, "* 3 EXISTS\r\n{tag} OK done\r\n"), op: mail.OpOpenMailbox, kind: mail.KindProtocol, says: "UIDVALIDITY", never: search},
-		{name: "NO to STORE", odd: on(store, "{tag} NO [OVERQUOTA] full\r\n"), op: mail.OpDispose, kind: mail.KindProtocol, says: "[OVERQUOTA] full", saved: 3, never: expunge},
-		{name: "NO to EXPUNGE", odd: on(expunge, "{tag} NO [INUSE] somebody reads\r\n"), op: mail.OpDispose, kind: mail.KindProtocol, says: "[INUSE] somebody reads", saved: 3},
-		{name: "NO to SEARCH", odd: on(search, "{tag} NO [UNAVAILABLE] index is broken\r\n"), op: mail.OpPick, kind: mail.KindProtocol, says: "index is broken", never: changes},
+		{name: "no UIDVALIDITY", odd: all(on(selects, "* 3 EXISTS\r\n{tag} OK done\r\n"), on(` STATUS `, "{tag} NO what\r\n")), op: mail.OpOpenMailbox, kind: mail.KindProtocol, says: "UIDVALIDITY", never: search},
+		{name: "NO to STORE", odd: on(store, "{tag} NO [OVERQUOTA] full\r\n"), op: mail.OpDispose, kind: mail.KindServer, says: "[OVERQUOTA] full", saved: 3, never: expunge},
+		{name: "NO to EXPUNGE", odd: on(expunge, "{tag} NO [INUSE] somebody reads\r\n"), op: mail.OpDispose, kind: mail.KindServer, says: "[INUSE] somebody reads", saved: 3},
+		{name: "NO to SEARCH", odd: on(search, "{tag} NO [UNAVAILABLE] index is broken\r\n"), op: mail.OpPick, kind: mail.KindServer, says: "index is broken", never: changes},
+		// What is not needed.
+		{name: "an untagged response that nobody knows", odd: ahead(`.`, "* XYZZY (1 2 {3}\r\nabc\r\n* 1 EXPUNGED\r\n* FLAGS (\\Seen a]b)\r\n\r\n"), saved: 3},
+		{name: "a mailbox that holds 4294967295 messages, and a literal of 1 GiB", flood: true, odd: all(on(selects, "* 4294967295 EXISTS\r\n* OK [UIDVALIDITY 7] ok\r\n{tag} OK done\r\n"), on(search, "* 1 FETCH (ENVELOPE ({1073741824}\r\n", flood("A"))), op: mail.OpPick, kind: mail.KindProtocol, says: "more than an answer may hold", never: changes},
+		{name: "a mailbox that holds 4294967295 messages, and nested parentheses", flood: true, odd: all(on(selects, "* 4294967295 EXISTS\r\n* OK [UIDVALIDITY 7] ok\r\n{tag} OK done\r\n"), on(search, "* 1 FETCH (BODYSTRUCTURE ", flood("("))), op: mail.OpPick, kind: mail.KindProtocol, never: changes},
+		{name: "a million parentheses", flood: true, odd: ahead(search, "* 1 FETCH (BODYSTRUCTURE "+strings.Repeat("(", 500_000)+strings.Repeat(")", 500_000)+")\r\n"), saved: 3},
+		{name: "numbers in the worst order", flood: true, odd: on(search, "* SEARCH"+worst()+"\r\n{tag} OK\r\n")},
 	}
+}
+
+// ahead says something ahead of the answer to every line that matches a pattern.
+func ahead(pattern, text string) odd {
+	re := regexp.MustCompile("(?i)" + pattern)
+	return func(_ *box, c *mailtest.Conn, line string) bool {
+		if line != "" && re.MatchString(line) {
+			c.Send(text)
+		}
+		return false
+	}
+}
+
+// worst is as many numbers as an answer may hold, every second one, downwards.
+func worst() string {
+	var b strings.Builder
+	for n := 150_000; n > 10; n -= 2 {
+		fmt.Fprintf(&b, " %d", n)
+	}
+	return b.String()
 }
 
 // drip says one octet at a time, and never for long enough to count as silent.
@@ -205,7 +236,7 @@ func TestKEEPOfAHostileServer(t *testing.T) {
 		}
 		row.with = and(row.with, func(c *mail.Connection) { c.Dispose = disposition.Keep })
 		if row.name == "no UIDVALIDITY" {
-			row.odd = on(` EXAMINE `, "* 3 EXISTS\r\n{tag} OK done\r\n")
+			row.odd = all(on(` (EXAMINE|SELECT) `, "* 3 EXISTS\r\n{tag} OK done\r\n"), on(` STATUS `, "{tag} NO what\r\n"))
 		}
 		row.never = changes
 		t.Run(row.name, func(t *testing.T) {

@@ -24,10 +24,10 @@ func pop3Refusals() []row {
 		hint string
 	}{
 		{"AUTH", mail.KindAuth, "check username:"},
-		{"SYS/TEMP", mail.KindProtocol, "problem of its own"},
-		{"SYS/PERM", mail.KindProtocol, "problem of its own"},
-		{"IN-USE", mail.KindProtocol, "another program"},
-		{"LOGIN-DELAY", mail.KindProtocol, "poll less often"},
+		{"SYS/TEMP", mail.KindServer, "problem of its own"},
+		{"SYS/PERM", mail.KindServer, "problem of its own"},
+		{"IN-USE", mail.KindServer, "another program"},
+		{"LOGIN-DELAY", mail.KindServer, "poll less often"},
 	} {
 		rows = append(rows, row{
 			name: "-ERR " + c.code + " to PASS", odd: on(`^PASS`, "-ERR ["+c.code+"] not today\r\n"),
@@ -103,7 +103,7 @@ func pop3Rows() []row {
 		{name: "-ERR to QUIT, and nothing is removed", odd: on(`^QUIT`, "-ERR some are left\r\n"), op: mail.OpDispose, kind: mail.KindProtocol, says: "some are left", saved: 3},
 		{name: "-ERR to QUIT, and all are removed", odd: all(before(`^QUIT`, removed), on(`^QUIT`, "-ERR oh\r\n")), op: mail.OpDispose, kind: mail.KindProtocol, says: "oh", saved: 3},
 		{name: "no answer to QUIT, and all are removed", odd: all(before(`^QUIT`, removed), on(`^QUIT`, "", stall)), op: mail.OpDispose, kind: mail.KindTimeout, saved: 3},
-		{name: "-ERR to DELE", odd: on(`^DELE 2`, "-ERR [SYS/TEMP] read-only\r\n"), op: mail.OpDispose, kind: mail.KindProtocol, says: "[SYS/TEMP] read-only", saved: 3, never: "^QUIT"},
+		{name: "-ERR to DELE", odd: on(`^DELE 2`, "-ERR [SYS/TEMP] read-only\r\n"), op: mail.OpDispose, kind: mail.KindServer, says: "[SYS/TEMP] read-only", saved: 3},
 
 		// Memory.
 		{name: "a line without end", odd: on(`^STAT`, "+OK ", flood("A")), flood: true, op: mail.OpOpenMailbox, kind: mail.KindProtocol, says: "more than an answer may hold"},
@@ -120,16 +120,21 @@ func pop3Rows() []row {
 					c.Write(chunk)
 				}
 			}, cut)),
-			op: mail.OpFetch, kind: mail.KindNetwork, never: "^DELE",
+			op: mail.OpFetch, kind: mail.KindNetwork, saved: 2, never: "^DELE 1",
 		},
-		{name: "more messages than there can be", odd: on(`^STAT`, "+OK 4294967295 0\r\n"), flood: true, op: mail.OpOpenMailbox, kind: mail.KindProtocol, says: "no number of messages"},
+		{name: "more messages than there can be", odd: on(`^STAT`, "+OK 4294967295 0\r\n"), flood: true, saved: 3},
+		{name: "more messages than there can be, and no unique-ids", odd: all(on(`^STAT`, "+OK 4294967295 0\r\n"), no("UIDL")), flood: true, op: mail.OpPick, kind: mail.KindProtocol, says: "does not list", never: "^(RETR|DELE)"},
+		{name: "a message of a number that there cannot be", odd: all(on(`^STAT`, "+OK 4294967295 0\r\n"), on(`^UIDL`, "+OK\r\n1 id1\r\n4000000000 x\r\n.\r\n")), flood: true, saved: 1},
 
 		// The message.
-		{name: "a message that ends short", odd: on(`^RETR 1`, "+OK\r\nSubj\r\n.\r\n"), op: mail.OpFetch, kind: mail.KindProtocol, says: "announced 21 octets and sent 6", saved: 2},
-		{name: "a message without octets", odd: on(`^RETR 1`, "+OK\r\n.\r\n"), op: mail.OpFetch, kind: mail.KindProtocol, says: "announced 21 octets and sent 0", saved: 2},
-		{name: "a message that goes on", odd: on(`^LIST 1`, "+OK 1 5\r\n"), saved: 3},
-		{name: "a disconnect inside RETR", odd: on(`^RETR 2`, "+OK\r\nSubj", cut), op: mail.OpFetch, kind: mail.KindNetwork, saved: 1, never: "^DELE"},
-		{name: "silence inside RETR", odd: on(`^RETR 2`, "+OK\r\nSubj", stall), op: mail.OpFetch, kind: mail.KindTimeout, saved: 1, never: "^DELE"},
+		{name: "a message that a dot of its own ends", odd: on(`^RETR 1`, "+OK\r\nSubj\r\n.\r\nmore\r\n.\r\n"), op: mail.OpFetch, kind: mail.KindProtocol, says: "announced 21 octets and sent 6, and then", saved: 2},
+		{name: "a message without octets", odd: on(`^RETR 1`, "+OK\r\n.\r\n"), op: mail.OpFetch, kind: mail.KindProtocol, says: "an empty message", saved: 2},
+		{name: "a message that is longer than announced", odd: on(`^LIST 1`, "+OK 1 5\r\n"), saved: 3},
+		{name: "a message that is shorter than announced", odd: on(`^LIST 1`, "+OK 1 5000\r\n"), saved: 3},
+		{name: "messages that are shorter than announced, and no unique-ids", odd: all(no("UIDL"), on(`^LIST 2`, "+OK 2 5000\r\n")), saved: 3},
+		{name: "no LIST", odd: no("LIST"), saved: 3},
+		{name: "a disconnect inside RETR", odd: on(`^RETR 2`, "+OK\r\nSubj", cut), op: mail.OpFetch, kind: mail.KindNetwork, saved: 2, never: "^DELE 2"},
+		{name: "silence inside RETR", odd: on(`^RETR 2`, "+OK\r\nSubj", stall), op: mail.OpFetch, kind: mail.KindTimeout, saved: 2, never: "^DELE 2"},
 		{name: "a message that vanished", odd: all(before(`^RETR 1`, func(b *box) { b.remove(1) }), on(`^RETR 1`, "-ERR gone\r\n")), op: mail.OpFetch, kind: mail.KindProtocol, says: "gone", saved: 2, gone: 1},
 		{name: "octets of every kind", prepare: func(b *box) { b.messages[0].body = "a\x00b\r\n\xff\x80\rc\nd\n.\ne\r\n.\r\n..\r\n\r\r\n" }, saved: 3},
 
@@ -143,8 +148,10 @@ func pop3Rows() []row {
 		{name: "unique-ids of 5,000 octets", prepare: each(func(i int) string { return strings.Repeat("x", 5000) + fmt.Sprint(i) }), saved: 3},
 		{name: "a unique-id of a message that is not there", odd: on(`^UIDL`, "+OK\r\n99 id99\r\n.\r\n"), op: mail.OpPick, kind: mail.KindProtocol, says: "lists no message", never: "^(RETR|DELE)"},
 		{name: "a unique-id without a message", odd: on(`^UIDL`, "+OK\r\nid1\r\n.\r\n"), op: mail.OpPick, kind: mail.KindProtocol, says: "lists no message", never: "^(RETR|DELE)"},
-		{name: "a size that is no number", odd: on(`^LIST`, "+OK 1 large\r\n"), op: mail.OpPick, kind: mail.KindProtocol, says: "no size", never: "^(RETR|DELE)"},
-		{name: "a size below nothing", odd: on(`^LIST 1`, "+OK 1 -5\r\n"), op: mail.OpPick, kind: mail.KindProtocol, says: "no size", never: "^(RETR|DELE)"},
+		{name: "a size that is no number", odd: on(`^LIST 1`, "+OK 1 large\r\n"), saved: 3},
+		{name: "a size below nothing", odd: on(`^LIST 1`, "+OK 1 -5\r\n"), saved: 3},
+		{name: "a listing that begins with an empty line, and has one that names nothing", odd: on(`^UIDL$`, "+OK\r\n\r\n1 id1\r\nx\r\n2  id2 \r\n3\tid3\r\n.\r\n"), saved: 2},
+		{name: "a header that is all of the message", odd: no("UIDL"), prepare: func(b *box) { b.messages[0].body += strings.Repeat(strings.Repeat("y", 76)+"\r\n", 20000) }, saved: 3},
 
 		// What it says in between.
 		{name: "garbage ahead of a reply", odd: on(`^STAT`, "garbage\r\n"), op: mail.OpOpenMailbox, kind: mail.KindProtocol, says: "no answer of a POP3 server"},

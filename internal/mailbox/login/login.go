@@ -47,7 +47,7 @@ var ways = []struct {
 	{External, mail.AuthExternal, key},
 	{OAuthBearer, mail.AuthOAuthBearer, token},
 	{XOAuth2, mail.AuthXOAuth2, token},
-	{ScramPlus, mail.AuthScramSHA256, password},
+	{ScramPlus, mail.AuthScramSHA256Plus, password},
 	{Scram, mail.AuthScramSHA256, password},
 	{CramMD5, mail.AuthCramMD5, password},
 	{APOP, mail.AuthAPOP, password},
@@ -77,13 +77,23 @@ func credentialOf(c *mail.Connection) credential {
 	return password
 }
 
-// Choose chooses among the ways that a server offers: the strongest that auth:
-// and the credential of the connection allow. That a way which gives the
-// password away is not used in clear text unless the configuration says so is
+// Reveals reports whether a way gives the password itself away to the server.
+func (w Way) Reveals() bool {
+	switch w {
+	case LoginCommand, UserPass, Plain, Login:
+		return true
+	}
+	return false
+}
+
+// Ways are those among the ways that a server offers which auth: and the
+// credential of the connection allow, the strongest first. That a way which gives
+// the password away is not used in clear text unless the configuration says so is
 // the caller's: by the time a server is asked what it offers, the wire is as
-// protected as it will be. ok is false when there is none.
-func Choose(c *mail.Connection, offered []Way, binding bool) (way Way, ok bool) {
+// protected as it will be.
+func Ways(c *mail.Connection, offered []Way, binding bool) []Way {
 	has := credentialOf(c)
+	var all []Way
 	for _, w := range ways {
 		switch {
 		case w.has != has, !slices.Contains(offered, w.way):
@@ -92,10 +102,10 @@ func Choose(c *mail.Connection, offered []Way, binding bool) (way Way, ok bool) 
 		case w.way == LoginCommand && c.Auth == mail.AuthAuto && !ascii(c.Username) && slices.Contains(offered, Plain):
 			// The command carries ASCII alone (RFC 9051, section 6.2.3).
 		default:
-			return w.way, true
+			all = append(all, w.way)
 		}
 	}
-	return "", false
+	return all
 }
 
 // Allowed says which ways a connection may use, for an error.

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -74,16 +75,19 @@ func (c *cramMD5) Next(challenge []byte) ([]byte, error) {
 	return []byte(c.user + " " + hex.EncodeToString(mac.Sum(nil))), nil
 }
 
+// messageID is a message id as a server makes one (RFC 5322, section 3.6.4), and
+// no more than that.
+var messageID = regexp.MustCompile(`<[A-Za-z0-9!#$%&'*+/=?^_{|}~.` + "`" + `-]{1,200}@[A-Za-z0-9!#$%&'*+/=?^_{|}~.:\[\]` + "`" + `-]{1,200}>`)
+
 // Timestamp is the part of a POP3 greeting that APOP signs, or empty where the
-// server does not offer APOP (RFC 1939, section 7).
+// server does not offer APOP (RFC 1939, section 7). What is no message id is not
+// signed: who is in between could find out a part of the password by what he has
+// signed (CVE-2007-1558).
 func Timestamp(greeting string) string {
-	i := strings.IndexByte(greeting, '<')
-	if i < 0 {
-		return ""
-	}
-	text := greeting[i:]
-	if end := strings.IndexByte(text, '>'); end > 1 && strings.Contains(text[:end], "@") {
-		return text[:end+1]
+	_, behind, _ := strings.Cut(greeting, "<")
+	id, _, ok := strings.Cut(behind, ">")
+	if text := "<" + id + ">"; ok && messageID.FindString(text) == text {
+		return text
 	}
 	return ""
 }

@@ -14,7 +14,7 @@ CREATE TABLE fault (
     size      INTEGER NOT NULL,
     too_large INTEGER NOT NULL,
     jobs      INTEGER NOT NULL,
-    reason    TEXT    NOT NULL,
+    reason    TEXT    NOT NULL, interrupted INTEGER NOT NULL DEFAULT 0, late INTEGER NOT NULL DEFAULT 0, sender  TEXT    NOT NULL DEFAULT '', subject TEXT    NOT NULL DEFAULT '', date    INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (box, uid, uidl)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE job (
@@ -36,7 +36,7 @@ CREATE TABLE message (
     temp    TEXT    NOT NULL,
     name    TEXT    NOT NULL,
     pending INTEGER NOT NULL, -- 1 until its disposition is in force
-    seen    INTEGER NOT NULL, shared INTEGER NOT NULL DEFAULT 0, -- 1 when SEEN is in force; counts for POP3 alone
+    seen    INTEGER NOT NULL, shared INTEGER NOT NULL DEFAULT 0, stage TEXT NOT NULL DEFAULT '', -- 1 when SEEN is in force; counts for POP3 alone
     PRIMARY KEY (box, uid, uidl)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE notice (

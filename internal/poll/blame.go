@@ -1,0 +1,294 @@
+package poll
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"go.uber.org/zap"
+
+	"mailpoller/internal/mail"
+)
+
+// blame says whose fault it was that messages could not be had in an attempt. A
+// message is at fault when others can be had: in the same session, or, where it
+// took the session with it, in one behind that. Else it is the server, and nothing
+// counts against a message.
+type blame struct {
+	session int          // number of the one at hand, from 1
+	failed  []failure    // messages that could not be had
+	had     map[int]bool // by session: a message was had in it
+	shown   map[int]bool // by session: the server showed the header of another message
+	lost    int          // sessions that messages took with them, one behind the other
+	trouble *mail.Error  // passing trouble of the server
+	refused int          // how often it said so, one behind the other
+}
+
+// failure is a message that could not be had.
+type failure struct {
+	ref     mail.Ref
+	err     error
+	session int
+	lost    bool // the session went with it
+	late    bool // it took so long that the attempt was over
+}
+
+// maxRefused is how many messages a server may refuse one behind the other because
+// it has trouble, before it is left alone.
+const maxRefused = 3
+
+// opened begins the next session.
+func (b *blame) opened() {
+	b.session++
+	if b.had == nil {
+		b.had, b.shown = make(map[int]bool), make(map[int]bool)
+	}
+}
+
+// has notes that a message was had.
+func (b *blame) has() {
+	b.had[b.session] = true
+	b.lost, b.refused = 0, 0
+}
+
+// proven reports whether a failure is the fault of its message.
+func (b *blame) proven(f failure) bool {
+	for session := f.session; session <= b.session; session++ {
+		if b.shown[session] || b.had[session] && (session > f.session || !f.lost || f.late) {
+			return true
+		}
+	}
+	return false
+}
+
+// settled reports whether it is known of all failures whose fault they are.
+func (b *blame) settled() bool {
+	return !slices.ContainsFunc(b.failed, func(f failure) bool { return !b.proven(f) })
+}
+
+// set is the messages that could not be had.
+func (b *blame) set() mail.Set {
+	var set mail.Set
+	for _, f := range b.failed {
+		set.Add(f.ref)
+	}
+	return set
+}
+
+// lost says what a message that did not arrive whole means. A failure of the
+// folder, the end of the attempt, or a session that asked in a way that the server
+// does not understand, says nothing of it. Else the ones behind it are tried on a
+// new session, which shows whether it was the message.
+func (p *pass) lost(ctx context.Context, ref mail.Ref, err error) error {
+	e := mail.AsError(err, mail.OpFetch, mail.KindProtocol)
+	switch e.Kind {
+	case mail.KindStorage, mail.KindState, mail.KindCanceled, mail.KindConfig, mail.KindInternal:
+		return e
+	case mail.KindServer:
+		return cmp.Or(p.troubled(ref, e), errSessionLost)
+	}
+	late := ctx.Err() != nil
+	if e.Reopen || late && e.Kind != mail.KindTimeout {
+		return e
+	}
+	p.fail(failure{ref: ref, err: e, lost: true, late: late})
+	if late { // nothing can be tried any more; the next job tries the others first
+		fault := p.faults[ref.ID()]
+		fault.Ref, fault.Late, fault.Reason = ref, true, e.Error()
+		p.faults[ref.ID()] = fault
+		return e
+	}
+	p.blame.lost++
+	return errSessionLost
+}
+
+// fail notes a message that could not be had.
+func (p *pass) fail(f failure) {
+	f.session = p.blame.session
+	p.blame.failed = append(p.blame.failed, f)
+	p.skip.Add(f.ref)
+	p.log.Warn("message not fetched", append(ErrorFields(mail.AsError(f.err, mail.OpFetch, mail.KindProtocol)), zap.String("uid", f.ref.ID()))...)
+}
+
+// troubled notes a message that the server refused for trouble of its own, which
+// counts against no message. It is the end of the attempt where the server wants
+// to be left alone, or has refused several.
+func (p *pass) troubled(ref mail.Ref, e *mail.Error) error {
+	p.skip.Add(ref)
+	p.blame.trouble = e
+	if p.blame.refused++; e.Wait > 0 || p.blame.refused >= maxRefused {
+		return e
+	}
+	p.log.Info("server has trouble with a message; going on with the next one", append(ErrorFields(e), zap.String("uid", ref.ID()))...)
+	return nil
+}
+
+// witness asks for the header of another message where it is not known whose fault
+// it is that some could not be had. Nothing is changed by it. Its error is that of
+// the session.
+func (p *pass) witness(ctx context.Context) error {
+	if p.dry || p.blame.settled() {
+		return nil
+	}
+	pull := p.c.Pull
+	pull.Newest, pull.Unread = !pull.Newest, false // the far end of the mailbox
+	refs, err := p.session.Pick(ctx, mail.Query{Pull: pull, Exclude: []mail.Set{p.blame.set(), p.asked}, Limit: 1})
+	if err != nil || len(refs) == 0 {
+		return err
+	}
+	shown := false
+	err = p.session.Heads(ctx, refs, func(m mail.Message) error {
+		shown = false
+		if m.Body == nil {
+			return nil
+		}
+		_, err := m.Body.WriteTo(io.Discard)
+		shown = err == nil
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	p.blame.shown[p.blame.session] = shown
+	return nil
+}
+
+// suspicious ends an attempt in which several sessions one behind the other went
+// with messages, when not even the header of another message can be had.
+func (p *pass) suspicious(ctx context.Context) error {
+	if p.blame.lost < 2 || p.dry {
+		return nil
+	}
+	if err := p.witness(ctx); err != nil {
+		return err
+	}
+	if len(p.blame.failed) > 0 && !p.blame.settled() {
+		last := p.blame.failed[len(p.blame.failed)-1]
+		if held, err := p.others(ctx); err != nil || held {
+			return cmp.Or(err, last.err)
+		}
+	}
+	p.blame.lost = 0
+	return nil
+}
+
+// others reports whether the mailbox holds other messages than those that could
+// not be had.
+func (p *pass) others(ctx context.Context) (bool, error) {
+	refs, err := p.session.Pick(ctx, mail.Query{Exclude: []mail.Set{p.blame.set()}, Limit: 1})
+	return len(refs) > 0, err
+}
+
+// pardonGone takes back the failures of messages that somebody else has
+// removed since they were picked.
+func (p *pass) pardonGone(ctx context.Context) error {
+	if len(p.blame.failed) == 0 {
+		return nil
+	}
+	failed := p.blame.set()
+	refs, err := p.session.Pick(ctx, mail.Query{Only: &failed})
+	if err != nil {
+		return err
+	}
+	var held mail.Set
+	for _, ref := range refs {
+		held.Add(ref)
+	}
+	p.blame.failed = slices.DeleteFunc(p.blame.failed, func(f failure) bool {
+		if held.Has(f.ref) {
+			return false
+		}
+		p.log.Info("message was removed by somebody else before it was fetched", zap.String("uid", f.ref.ID()))
+		return true
+	})
+	return nil
+}
+
+// verdict is the outcome of an attempt: its own error, or that of messages that
+// could not be had, or of dispositions that the server refused. It notes what
+// counts against messages. One that has failed for its own sake in an earlier job
+// is believed to do so again, when nothing else failed.
+func (p *pass) verdict(err error) error {
+	b := &p.blame
+	p.result.Failures = len(b.failed)
+	known := make(map[string]bool)
+	for _, f := range p.ledger.Faults {
+		known[f.ID()] = f.Jobs > 0
+	}
+	again := b.trouble == nil && !slices.ContainsFunc(b.failed, func(f failure) bool { return !known[f.ref.ID()] })
+	var first *failure
+	for i, f := range b.failed {
+		if !b.proven(f) && !again {
+			if first == nil {
+				first = &b.failed[i]
+			}
+			continue
+		}
+		fault := p.faults[f.ref.ID()]
+		fault.Ref, fault.Jobs, fault.Reason = f.ref, 1, f.err.Error()
+		p.faults[f.ref.ID()] = fault
+	}
+	switch {
+	case err != nil && !errors.Is(err, errSessionLost):
+		return err
+	case b.trouble != nil:
+		return b.trouble
+	case len(b.failed) == 0 && p.refusal != nil:
+		return p.notDisposed()
+	case len(b.failed) == 0:
+		return nil
+	}
+	hint := fmt.Sprintf("it stays on the server; after failing in %d jobs it is passed over until `poller retry %s`", mail.FaultsBeforeAside, p.c.Name)
+	if first == nil {
+		first = &b.failed[0]
+	} else {
+		hint = "no other message could be had to tell whether it is this one or the server, so it does not count against the message; the server's log may say more"
+	}
+	e := *mail.AsError(first.err, mail.OpFetch, mail.KindProtocol)
+	e.Err = fmt.Errorf("message %s: %w", first.ref.ID(), e.Err)
+	if n := len(b.failed) - 1; n > 0 {
+		e.Err = fmt.Errorf("%w (and %d more)", e.Err, n)
+	}
+	e.Hint = cmp.Or(e.Hint, hint)
+	return &e
+}
+
+// recordFaults writes down what this job found wrong with messages.
+func (j *job) recordFaults(ctx context.Context) error {
+	if len(j.faults) == 0 || j.dry {
+		return nil
+	}
+	ledger, err := j.Journal.Load(ctx, j.c.Name, j.box)
+	if err != nil {
+		return err
+	}
+	before := make(map[string]mail.Fault)
+	for _, f := range ledger.Faults {
+		before[f.ID()] = f
+	}
+	var faults []mail.Fault
+	for id, f := range j.faults {
+		was := before[id]
+		f.Interrupted, f.Late = f.Interrupted || was.Interrupted, f.Late || was.Late
+		switch {
+		case f.TooLarge:
+		case f.Jobs > 0: // it failed in this job
+			if f.Jobs = max(f.Jobs, was.Jobs+1); f.Aside() {
+				j.result.Aside++
+				j.log.Warn("message set aside", zap.String("uid", id), zap.Int("jobs", f.Jobs), zap.String("reason", f.Reason))
+			}
+		case was.Interrupted == f.Interrupted && was.Late == f.Late, was.TooLarge, ledger.Saved.Has(f.Ref):
+			continue // nothing new
+		case was.Jobs > 0:
+			f.Jobs, f.Reason = was.Jobs, was.Reason
+		}
+		if f.From == "" && f.Subject == "" {
+			f.From, f.Subject, f.Date = was.From, was.Subject, was.Date
+		}
+		faults = append(faults, f)
+	}
+	return j.Journal.SetFaults(ctx, j.c.Name, j.box, faults)
+}

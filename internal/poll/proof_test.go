@@ -1,0 +1,142 @@
+package poll
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"mailpoller/internal/disposition"
+	"mailpoller/internal/mail"
+)
+
+var errReadOnly = &mail.Error{Op: mail.OpDispose, Kind: mail.KindProtocol, Err: errors.New("server refused: read-only")}
+
+// TestOKIsNoProof: what a server says it disposed of, and did not, is never saved
+// again, with a consumer that takes the files; the job says so, and the next one
+// tries again.
+func TestOKIsNoProof(t *testing.T) {
+	t.Parallel()
+	for _, store := range everyStore {
+		for _, pull := range []disposition.Pull{{Unread: true}, {}, {Newest: true}} {
+			t.Run(fmt.Sprint(store, " ", pull), func(t *testing.T) {
+				t.Parallel()
+				r := newRig(t, store, disposition.Delete)
+				r.Removals.doubt(r.c)
+				r.consumer = func(string) bool { return true }
+				r.c.Pull = pull
+				r.mailbox("123")
+				r.letters[1].lies = true
+				r.poll(mail.OutcomeSaved)
+				for range 5 {
+					result := r.poll(mail.OutcomeEmpty)
+					if store == mail.POP3 && !strings.Contains(strings.Join(result.Warnings, ""), "still has") {
+						t.Errorf("warnings: %q", result.Warnings)
+					}
+				}
+				r.delivered("1", "2", "3")
+				r.left("2")
+				r.letters[0].lies = false
+				r.poll(mail.OutcomeEmpty)
+				r.poll(mail.OutcomeEmpty)
+				r.left()
+				r.delivered("1", "2", "3")
+				r.fetches(map[string]int{"1": 1, "2": 1, "3": 1})
+				r.same("pending", 0, len(r.ledger().Pending))
+			})
+		}
+	}
+}
+
+// TestTheFirstRemovalOfAPOP3ServerIsLookedAt by another session at once, and then
+// what it says is believed.
+func TestTheFirstRemovalOfAPOP3ServerIsLookedAt(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, mail.POP3, disposition.Delete)
+	r.Removals.doubt(r.c)
+	r.mailbox("12")
+	r.poll(mail.OutcomeSaved)
+	r.same("sessions", 2, r.opened)
+	r.same("pending", 0, len(r.ledger().Pending))
+	r.add(3, "3")
+	r.poll(mail.OutcomeSaved)
+	r.same("sessions", 3, r.opened)
+	r.delivered("1", "2", "3")
+}
+
+// TestAnEqualMessageUnderTheSameUniqueID that comes behind the removal of the first
+// is another message, and another file: popa3d makes unique-ids of the content.
+func TestAnEqualMessageUnderTheSameUniqueID(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, mail.POP3, disposition.Delete)
+	r.Removals.doubt(r.c)
+	r.add(1, "alarm")
+	r.poll(mail.OutcomeSaved)
+	for n := 2; n <= 4; n++ {
+		r.add(1, "alarm")
+		r.poll(mail.OutcomeSaved)
+		r.same("files", n, len(r.names(false)))
+	}
+	r.left()
+}
+
+// TestARefusedDispositionStopsNothing: every message is saved, once, the job fails
+// with what the server says, and what it refuses is tried again.
+func TestARefusedDispositionStopsNothing(t *testing.T) {
+	t.Parallel()
+	for _, store := range everyStore {
+		for _, most := range []int{0, 1} {
+			for _, pull := range []disposition.Pull{{Unread: true}, {}, {Newest: true}} {
+				t.Run(fmt.Sprint(store, " ", most, " ", pull), func(t *testing.T) {
+					t.Parallel()
+					r := newRig(t, store, disposition.Delete)
+					r.c.MaxMessages, r.c.Pull = most, pull
+					r.mailbox("123")
+					for _, l := range r.letters {
+						l.stays = errReadOnly
+					}
+					for range 4 {
+						if result := r.fails(mail.KindProtocol); !strings.Contains(result.Err.Error(), "read-only") || result.Err.Hint == "" {
+							t.Errorf("%v (%s)", result.Err, result.Err.Hint)
+						}
+					}
+					r.delivered("1", "2", "3")
+					r.left("1", "2", "3")
+					r.counted(nil)
+					for _, l := range r.letters {
+						l.stays = nil
+					}
+					r.poll(mail.OutcomeEmpty)
+					r.poll(mail.OutcomeEmpty)
+					r.left()
+					r.fetches(map[string]int{"1": 1, "2": 1, "3": 1})
+				})
+			}
+		}
+	}
+}
+
+// TestAnotherSizeIsNoOtherMessage: the digest tells, and what was saved is not
+// saved again.
+func TestAnotherSizeIsNoOtherMessage(t *testing.T) {
+	t.Parallel()
+	for _, store := range everyStore {
+		t.Run(string(store), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, store, disposition.Delete)
+			r.consumer = func(string) bool { return true }
+			r.mailbox("12")
+			for _, l := range r.letters {
+				l.size = 1000
+			}
+			r.at = once("commit", errWire)
+			r.fails(mail.KindNetwork)
+			for _, l := range r.letters {
+				l.size = 0
+			}
+			r.poll(mail.OutcomeEmpty)
+			r.delivered("1", "2")
+			r.left()
+		})
+	}
+}
