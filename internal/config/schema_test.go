@@ -15,6 +15,8 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	yaml "go.yaml.in/yaml/v4"
+
+	"mailpoller/internal/mail"
 )
 
 const schemaFile = "../../configs/poller.schema.json"
@@ -66,6 +68,16 @@ func assembled(t *testing.T) object {
 			"else": object{"properties": object{"connections": object{"items": object{"required": []string{name}}}}},
 		})
 	}
+	// A password, or what does without one, by the connection or the defaults.
+	without := object{"anyOf": []object{
+		{"required": []string{"password"}},
+		{"required": []string{"oauth2"}},
+		{"required": []string{"auth"}, "properties": object{"auth": texts(anyCase(string(mail.AuthExternal)))()}},
+	}}
+	conditions = append(conditions, object{
+		"if":   object{"required": []string{"defaults"}, "properties": object{"defaults": without}},
+		"else": object{"properties": object{"connections": object{"items": without}}},
+	})
 	maps.Copy(root, object{
 		"$schema": "http://json-schema.org/draft-07/schema#", "title": "The configuration of poller",
 		"allOf": conditions, "definitions": definitions,

@@ -40,15 +40,16 @@ type AuthMethod string
 
 // The methods, spelled as the configuration spells them.
 const (
-	AuthAuto        AuthMethod = "AUTO" // the strongest that server and secret allow
-	AuthPlain       AuthMethod = "PLAIN"
-	AuthLogin       AuthMethod = "LOGIN"
-	AuthCramMD5     AuthMethod = "CRAM_MD5"
-	AuthScramSHA256 AuthMethod = "SCRAM_SHA_256"
-	AuthAPOP        AuthMethod = "APOP"
-	AuthXOAuth2     AuthMethod = "XOAUTH2"
-	AuthOAuthBearer AuthMethod = "OAUTHBEARER"
-	AuthExternal    AuthMethod = "EXTERNAL"
+	AuthAuto            AuthMethod = "AUTO" // the strongest that server and secret allow
+	AuthPlain           AuthMethod = "PLAIN"
+	AuthLogin           AuthMethod = "LOGIN"
+	AuthCramMD5         AuthMethod = "CRAM_MD5"
+	AuthScramSHA256     AuthMethod = "SCRAM_SHA_256"      // without channel binding
+	AuthScramSHA256Plus AuthMethod = "SCRAM_SHA_256_PLUS" // bound to the TLS session
+	AuthAPOP            AuthMethod = "APOP"
+	AuthXOAuth2         AuthMethod = "XOAUTH2"
+	AuthOAuthBearer     AuthMethod = "OAUTHBEARER"
+	AuthExternal        AuthMethod = "EXTERNAL"
 )
 
 // Format is how messages are laid out in the folder.
@@ -69,6 +70,12 @@ const (
 	SaveMessage Without = "SAVE"      // its directory holds the message itself
 	SetAside    Without = "SET_ASIDE" // it stays on the server
 )
+
+// ClientID is what an IMAP server is told about the client (RFC 2971).
+type ClientID struct {
+	Disabled bool        // it is told nothing
+	Fields   [][2]string // names and values besides name and version, in the order of the file
+}
 
 // Notify is a command that is run once a message is saved.
 type Notify struct {
@@ -95,7 +102,8 @@ type Connection struct {
 	Username string
 	Password SecretSource
 	Auth     AuthMethod
-	OAuth2   *OAuth2 // how to get a token; nil for a password
+	OAuth2   *OAuth2  // how to get a token; nil for a password
+	ClientID ClientID // IMAP only
 
 	Store   StoreType
 	Mailbox string        // IMAP only
@@ -115,6 +123,9 @@ type Connection struct {
 	Notify             *Notify            // nil for nothing
 	FileMode           fs.FileMode
 	DirMode            fs.FileMode
+	// DirectorySyncOptional allows a file system that cannot sync a directory: a
+	// power cut may then undo what was saved.
+	DirectorySyncOptional bool
 
 	Schedule       string
 	Retry          retry.Policy
@@ -122,6 +133,7 @@ type Connection struct {
 	MaxMessages    int           // messages taken in one poll; 0 means all that match
 	MaxMessageSize int64         // octets; 0 means no limit
 	Timeout        time.Duration // the longest silence on the wire
+	CommandTimeout time.Duration // the longest silence while the server works on a long command; Timeout to PollTimeout
 	PollTimeout    time.Duration // the bound on one attempt
 
 	// Fingerprint is equal for two connections exactly when all their

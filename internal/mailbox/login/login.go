@@ -47,7 +47,7 @@ var ways = []struct {
 	{External, mail.AuthExternal, key},
 	{OAuthBearer, mail.AuthOAuthBearer, token},
 	{XOAuth2, mail.AuthXOAuth2, token},
-	{ScramPlus, mail.AuthScramSHA256, password},
+	{ScramPlus, mail.AuthScramSHA256Plus, password},
 	{Scram, mail.AuthScramSHA256, password},
 	{CramMD5, mail.AuthCramMD5, password},
 	{APOP, mail.AuthAPOP, password},

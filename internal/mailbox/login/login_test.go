@@ -54,9 +54,12 @@ func TestWhatAServerIsLoggedInToWith(t *testing.T) {
 		{"LOGIN", nil, all, true, LoginCommand},
 		{"LOGIN", nil, []Way{Login, Plain}, true, Login},
 		{"CRAM_MD5", nil, all, true, CramMD5},
-		{"SCRAM_SHA_256", nil, all, true, ScramPlus},
-		{"SCRAM_SHA_256", nil, []Way{Scram, Plain}, true, Scram},
+		{"SCRAM_SHA_256", nil, all, true, Scram},
+		{"SCRAM_SHA_256", nil, []Way{ScramPlus, Plain}, true, ""},
 		{"SCRAM_SHA_256", nil, []Way{Plain}, true, ""},
+		{"SCRAM_SHA_256_PLUS", nil, all, true, ScramPlus},
+		{"SCRAM_SHA_256_PLUS", nil, all, false, ""},
+		{"SCRAM_SHA_256_PLUS", nil, []Way{Scram, Plain}, true, ""},
 		{"APOP", nil, []Way{APOP, UserPass}, true, APOP},
 	} {
 		t.Run(fmt.Sprint(row.auth, " among ", row.offered), func(t *testing.T) {
