@@ -299,6 +299,8 @@ func TestFilesThatCostMuchAreRefused(t *testing.T) {
 	for _, c := range []struct{ name, yaml, want string }{
 		{"aliases of aliases", billionLaughs(), "connections: found a list"},
 		{"merges of merges", "defaults: &a {port: 1}\nx: &m [" + many + "]\nconnections:\n" + strings.Repeat("  - <<: *m\n", 1000), "there are more than 4194304 values"},
+		{"filters of themselves", bare + "    password: p\n    match: {any: &a [" + strings.Repeat("{any: *a}, ", 500) + "]}\n", "there are more than 1000 faults"},
+		{"names without end", bare + "    password: p\n    accepted_cipher_suites: [" + strings.Repeat("x, ", 900) + "]\n    ssl_authentication_protocol: [" + strings.Repeat("y, ", 900) + "]\n", "there are more than 1000 faults"},
 		{"faults without end", "connections: [&a {prot: 1}, " + many + "]", "there are more than 1000 faults"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -81,6 +81,9 @@ func filters(depth int) kind[[]match.Filter] {
 			var all []match.Filter
 			var wrong several
 			for _, item := range l.items(n) {
+				if l.limit != "" { // an alias may lead into itself, many times
+					break
+				}
 				var f match.Filter
 				if err := one.set(l, item, &f); err != nil {
 					wrong = append(wrong, misplaced{item, err})

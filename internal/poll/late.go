@@ -20,7 +20,7 @@ func (l lateError) Is(target error) bool { return target == context.DeadlineExce
 // explained is the error of an attempt in ctx. Where poll_timeout ended it, it
 // says so, whatever was under way, and what to do about it.
 func (l lateError) explained(ctx context.Context, err error) error {
-	if err == nil || context.Cause(ctx) != error(l) {
+	if err == nil || !errors.Is(context.Cause(ctx), l) {
 		return err
 	}
 	e := *mail.AsError(err, mail.OpPoll, mail.KindInternal)
