@@ -124,7 +124,7 @@ func TestADailyRunIsThereOnceADay(t *testing.T) {
 			t.Parallel()
 			from, to := fmt.Sprintf("%d-01-01 00:00:00", year), fmt.Sprintf("%d-01-01 00:00:00", year+10)
 			wanted := quarters(at(t, zone, from), at(t, zone, to))
-			for _, minute := range []int{0, 15, 30, 45, 60, 75, 105, 120, 135, 150, 165, 180, 720, 1380, 1395, 1425} {
+			for _, minute := range []int{0, 15, 60, 105, 120, 150, 180, 720, 1380, 1410} {
 				spec := fmt.Sprintf("%d %d * * *", minute%60, minute/60)
 				due := runs(t, spec, zone, at(t, zone, from).Add(-time.Second).Format(time.DateTime), to)
 				for day := minute / 15; day < len(wanted); day += 96 {
@@ -184,7 +184,7 @@ func TestAnHourlyRunIsThereEachHour(t *testing.T) {
 			"59 59 * * * *": time.Hour,
 		} {
 			var last time.Time
-			for _, due := range runs(t, spec, zone, "2010-01-01 00:00:00", "2013-01-01 00:00:00") {
+			for _, due := range runs(t, spec, zone, "2011-03-01 00:00:00", "2012-03-01 00:00:00") {
 				if !last.IsZero() && due.Sub(last) != pace {
 					t.Errorf("%s in %s: from %s to %s", spec, zone, last, due)
 				}
