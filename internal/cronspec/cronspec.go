@@ -84,7 +84,8 @@ func (s *Schedule) parse(words []string) error {
 		wall.zone = nil
 	}
 	fields.Location = time.UTC
-	if s.fields = cron.Schedule(daily{wall}); paced(words) {
+	s.fields = daily{wall}
+	if paced(words) {
 		s.fields = steady{wall}
 	}
 	return fires(fields)
