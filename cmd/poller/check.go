@@ -17,8 +17,9 @@ func newCheck(c *cli) *cobra.Command {
 		Long: `Check reads the configuration as the daemon would and prints each fault with
 its place on standard error. Warnings are things that work, but may not be meant,
 and what would not work now: a folder that is missing, a secret or key that cannot
-be read by the user who runs the command, a program of notify that is not there, a
-certificate that expires soon. The exit code is 1 when there is a fault.`,
+be read by the user who runs the command, a file of a secret or key that other users
+can read or write, a program of notify that is not there, a certificate that expires
+soon. The exit code is 1 when there is a fault.`,
 		Args: cobra.NoArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
 			conf, err := c.load(false)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -29,13 +30,24 @@ itself. Several are polled at the same time. The exit code is 1 when one of them
 failed.
 
 With --dry-run it says what would be saved, under which name, and what would be
-done on the server, and does none of it.`,
+done on the server, and does none of it. With --json there is an object for each
+connection also when no job could be run, as with a mistake in the configuration.`,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: c.names,
 		RunE: action(func(cmd *cobra.Command, names []string) error {
-			return c.connected(cmd.Context(), func(ctx context.Context, d admin.Daemon) error {
+			began := false
+			err := c.connected(cmd.Context(), func(ctx context.Context, d admin.Daemon) error {
+				began = true
 				return c.poll(ctx, d, names, dryRun, asJSON)
 			})
+			if err == nil || began || !asJSON {
+				return err
+			}
+			errs := []error{err}
+			for _, name := range once(names) {
+				errs = append(errs, c.encode(c.notRun(name, err)))
+			}
+			return errors.Join(errs...)
 		}),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a connection")
@@ -49,12 +61,7 @@ const atOnce = 8
 // poll polls connections and prints what each came to, in the order of their
 // names.
 func (c *cli) poll(ctx context.Context, d admin.Daemon, names []string, dryRun, asJSON bool) error {
-	seen := make(map[string]bool)
-	names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { // each once
-		again := seen[name]
-		seen[name] = true
-		return again
-	})
+	names = once(names)
 	type polled struct {
 		result mail.Result
 		err    error
@@ -86,18 +93,21 @@ func (c *cli) poll(ctx context.Context, d admin.Daemon, names []string, dryRun, 
 	}()
 	failed := false
 	var errs []error
-	for _, result := range results {
+	for i, result := range results {
 		p := <-result
 		if p.err != nil {
 			if ctx.Err() != nil {
 				return p.err
 			}
 			errs = append(errs, p.err) // which is no reason to stop the others
+			if asJSON {
+				errs = append(errs, c.encode(c.notRun(names[i], p.err)))
+			}
 			continue
 		}
 		failed = failed || p.result.State == mail.Failed
 		if asJSON {
-			if err := json.NewEncoder(c.stdout).Encode(admin.View(p.result)); err != nil {
+			if err := c.encode(p.result); err != nil {
 				return err
 			}
 			continue
@@ -115,6 +125,43 @@ func (c *cli) poll(ctx context.Context, d admin.Daemon, names []string, dryRun, 
 	}
 	return errors.Join(errs...)
 }
+
+// once is each name once, in the order in which they are given.
+func once(names []string) []string {
+	seen := make(map[string]bool)
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		again := seen[name]
+		seen[name] = true
+		return again
+	})
+}
+
+// encode prints a result as a JSON object.
+func (c *cli) encode(r mail.Result) error { return json.NewEncoder(c.stdout).Encode(admin.View(r)) }
+
+// notRun is the result of a connection that no job was run of.
+func (c *cli) notRun(name string, err error) mail.Result {
+	r := mail.Result{Connection: name, State: mail.Failed, Outcome: mail.OutcomeFailed}
+	var faults config.Faults
+	switch {
+	case errors.As(err, &faults):
+		r.Err = &mail.Error{Op: opConfigure, Kind: mail.KindConfig, Err: err, Hint: "correct the file; `poller check --config " + shell(c.path) + "` finds every mistake"}
+	case errors.Is(err, admin.ErrUnknown):
+		r.Err = &mail.Error{Op: opConfigure, Kind: mail.KindConfig, Err: err, Hint: "name a connection of " + c.path}
+	case errors.Is(err, admin.ErrDisabled):
+		r.Err = &mail.Error{Op: opConfigure, Kind: mail.KindConfig, Err: err, Hint: "set status: ENABLED to have it polled"}
+	case errors.Is(err, admin.ErrBusy):
+		r.Err = &mail.Error{Op: mail.OpPoll, Kind: mail.KindState, Err: err, Hint: "wait until its job is over; `poller jobs` shows it"}
+	default:
+		e := *mail.AsError(err, mail.OpPoll, mail.KindState)
+		e.Hint = cmp.Or(e.Hint, "check state_dir of "+c.path+", and run this as root or as the user of the daemon")
+		r.Err = &e
+	}
+	return r
+}
+
+// opConfigure is the step at which a mistake in the configuration is found.
+const opConfigure = "read configuration"
 
 // connected calls do with the daemon, or with what stands in for it.
 func (c *cli) connected(ctx context.Context, do func(context.Context, admin.Daemon) error) error {

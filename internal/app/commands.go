@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -193,10 +194,32 @@ func (a *App) judge(ctx context.Context, what string, do func(context.Context, s
 	return v, nil
 }
 
+// A process that has the lock on the state directory and does not answer is a
+// daemon that starts or stops, or another command. It is waited for.
+const (
+	lockWait = 5 * time.Second
+	lockLook = 50 * time.Millisecond
+)
+
 // Connect is what the commands work with: the daemon on the state directory of
 // c, or where none is running, an App that does the work in this process and
 // under the same lock. done gives everything back.
 func Connect(ctx context.Context, c *config.Config, build Build, log *zap.Logger, level zap.AtomicLevel) (d admin.Daemon, done func() error, err error) {
+	for began := time.Now(); ; {
+		d, done, err = connect(ctx, c, build, log, level)
+		if !errors.Is(err, state.ErrLocked) || time.Since(began) >= lockWait {
+			return d, done, err
+		}
+		select {
+		case <-time.After(lockLook):
+		case <-ctx.Done():
+			return nil, nil, context.Cause(ctx)
+		}
+	}
+}
+
+// connect is one try.
+func connect(ctx context.Context, c *config.Config, build Build, log *zap.Logger, level zap.AtomicLevel) (d admin.Daemon, done func() error, err error) {
 	client := admin.NewClient(SocketPath(c.StateDir))
 	_, err = client.Status(ctx)
 	if err == nil {
@@ -207,9 +230,20 @@ func Connect(ctx context.Context, c *config.Config, build Build, log *zap.Logger
 	}
 	a, err := Open(ctx, c, build, log, level)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, explainLock(err)
 	}
 	return &alone{App: a, slots: make(chan struct{}, min(c.Limits.Polls, c.Limits.PollsPerHost))}, a.Close, nil
+}
+
+// explainLock says of a state directory that is in use what a command can do.
+func explainLock(err error) error {
+	if !errors.Is(err, state.ErrLocked) {
+		return err
+	}
+	e := *mail.AsError(err, mail.OpPoll, mail.KindState)
+	e.Err = fmt.Errorf("%w, which did not answer on its control socket within %v", e.Err, lockWait)
+	e.Hint = "if it is a daemon that starts or another command, run this again when it is ready; if it hangs, end it by its process id"
+	return &e
 }
 
 // alone is an App whose schedule does not run.

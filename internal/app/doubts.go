@@ -24,8 +24,16 @@ func Doubts(ctx context.Context, c *config.Config) []string {
 	doubt := func(format string, args ...any) { doubts = append(doubts, fmt.Sprintf(format, args...)) }
 	secrets := auth.NewSecrets()
 	keys := auth.NewKeys(secrets)
+	open := func(what, path string) {
+		if text := exposed(path); text != "" {
+			doubt("%s: %s", what, text)
+		}
+	}
 	for i := range c.Keys {
 		k := &c.Keys[i]
+		open("key "+k.Label, k.PrivateKey)
+		open("key "+k.Label, k.PKCS12)
+		open("key "+k.Label+": password", k.Password.File)
 		if !knowable(k.Password) {
 			continue
 		}
@@ -37,6 +45,7 @@ func Doubts(ctx context.Context, c *config.Config) []string {
 		}
 	}
 	readable := func(what string, src mail.SecretSource, read func(context.Context, mail.SecretSource) (mail.Secret, error)) {
+		open(what, src.File)
 		if src.IsZero() || !knowable(src) {
 			return
 		}
@@ -79,6 +88,27 @@ func Doubts(ctx context.Context, c *config.Config) []string {
 		doubt("connection %s: oauth2: there is no refresh token yet; run `poller oauth login %s`", name, name)
 	}
 	return doubts
+}
+
+// exposed says what users who are neither the owner of a file nor in its group can
+// do with it. Its group may read it: the packaged daemon does by that.
+func exposed(path string) string {
+	if path == "" {
+		return ""
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return "" // whoever reads it says so
+	}
+	for _, access := range []struct {
+		bits         os.FileMode
+		what, remedy string
+	}{{0o006, "read and write", "o="}, {0o004, "read", "o="}, {0o002, "write", "o-w"}} {
+		if info.Mode()&access.bits == access.bits {
+			return fmt.Sprintf("other users can %s %s; chmod %s %s", access.what, path, access.remedy, path)
+		}
+	}
+	return ""
 }
 
 // askTimeout bounds what a check asks of the daemon.

@@ -126,24 +126,26 @@ func TestAPasswordIsTakenAsItIsWritten(t *testing.T) {
 		{`"*"`, "*"},
 		{"a#b", "a#b"},
 		{`"\u00e9"`, "é"},
-		{`""`, ""},
 	} {
-		got := load(t, minimal+"    password: "+c.yaml+"\n").Connections[0].Password
+		got := load(t, bare+"    password: "+c.yaml+"\n").Connections[0].Password
 		if got.Literal.Reveal() != c.secret {
 			t.Errorf("%s is read as %q", c.yaml, got.Literal.Reveal())
 		}
 	}
 }
 
-// minimal is a connection with nothing but what is required, and to which
-// further lines can be added.
-const minimal = `
+// bare is a connection without a password, and minimal one with nothing but what
+// is required. Further lines can be added to both.
+const (
+	bare = `
 connections:
   - name: a
     host: a.example
     port: 993
     folder: /srv/a
 `
+	minimal = bare + "    password: {env: P}\n"
+)
 
 func TestHosts(t *testing.T) {
 	t.Parallel()
@@ -159,7 +161,7 @@ func TestHosts(t *testing.T) {
 		"[::1]":             "::1",
 		"fe80::1%eth0":      "fe80::1%eth0",
 	} {
-		c := load(t, fmt.Sprintf("connections: [{name: a, host: %q, port: 993, folder: /srv/a}]", written))
+		c := load(t, fmt.Sprintf("connections: [{name: a, host: %q, port: 993, folder: /srv/a, password: {env: P}}]", written))
 		if got := c.Connections[0].Host; got != want {
 			t.Errorf("%s is read as %s", written, got)
 		}
@@ -185,15 +187,15 @@ func TestDoubtsAreWarnings(t *testing.T) {
 		mode       os.FileMode
 		want       []string
 	}{
-		{"nothing", minimal + trusted, 0o600, nil},
+		{"nothing", bare + trusted, 0o600, nil},
 		{"no connections", "listen: \"\"\n", 0o600, []string{"1:1: connections: there are none, so nothing is polled"}},
-		{"no file included", minimal + trusted + "include: /nonexistent/*.yaml\n", 0o600, []string{"10:10: include: no file matches /nonexistent/*.yaml"}},
+		{"no file included", bare + trusted + "include: /nonexistent/*.yaml\n", 0o600, []string{"10:10: include: no file matches /nonexistent/*.yaml"}},
 		{
-			"host name not matched", minimal + "    username: u\n    password: {env: A}\n", 0o600,
+			"host name not matched", bare + "    username: u\n    password: {env: A}\n", 0o600,
 			[]string{"3:5: match_server_hostname: DISABLED takes the certificate of any host for that of this one"},
 		},
 		{
-			"clear text", minimal + trusted + "    connection_security: none", 0o600,
+			"clear text", bare + trusted + "    connection_security: none", 0o600,
 			[]string{"10:26: connection_security: NONE sends the password and the messages in clear text"},
 		},
 		{
@@ -202,34 +204,37 @@ func TestDoubtsAreWarnings(t *testing.T) {
 			0o600, nil,
 		},
 		{
-			"the first message for ever", minimal + trusted + "    pull_disposition: GET_FIRST_MESSAGE", 0o600,
+			"the first message for ever", bare + trusted + "    pull_disposition: GET_FIRST_MESSAGE", 0o600,
 			[]string{"10:23: pull_disposition: GET_FIRST_MESSAGE with disposition KEEP never gets past the first message"},
 		},
 		{
-			"the first message, marked", minimal + trusted + "    disposition: SEEN\ndefaults:\n  pull_disposition: GET_FIRST_MESSAGE", 0o600,
+			"the first message, marked", bare + trusted + "    disposition: SEEN\ndefaults:\n  pull_disposition: GET_FIRST_MESSAGE", 0o600,
 			[]string{"12:21: pull_disposition: GET_FIRST_MESSAGE with disposition SEEN never gets past the first message"},
 		},
-		{"all messages", minimal + trusted + "    max_messages: 0\n    pull_disposition: GET_FIRST_MESSAGE", 0o600, nil},
-		{"the first message, deleted", minimal + trusted + "    disposition: DELETE\n    pull_disposition: GET_FIRST_MESSAGE", 0o600, nil},
-		{"no interval", minimal + trusted + "    max_retries: 3", 0o600, []string{"10:18: max_retries: has no effect without retry_interval"}},
-		{"no retries", minimal + trusted + "    retry_interval: 3", 0o600, []string{"10:21: retry_interval: has no effect without max_retries"}},
+		{"all messages", bare + trusted + "    max_messages: 0\n    pull_disposition: GET_FIRST_MESSAGE", 0o600, nil},
+		{"the first message, deleted", bare + trusted + "    disposition: DELETE\n    pull_disposition: GET_FIRST_MESSAGE", 0o600, nil},
+		{"no interval", bare + trusted + "    max_retries: 3", 0o600, []string{"10:18: max_retries: has no effect without retry_interval"}},
+		{"no retries", bare + trusted + "    retry_interval: 3", 0o600, []string{"10:21: retry_interval: has no effect without max_retries"}},
 		{"nobody", minimal + "    match_server_hostname: ENABLED", 0o600, []string{"3:5: username: missing, so the server will not let anyone in"}},
 		{
-			"no password", minimal + "    match_server_hostname: ENABLED\n    username: u", 0o600,
-			[]string{"3:5: password: missing, so the server will not let the user in"},
+			"a password that others can read", bare + "    match_server_hostname: ENABLED\n    username: u\n    password: p", 0o644,
+			[]string{"9:15: password: stands in a file that other users can read; chmod o= PATH, or see {file: PATH} and {credential: NAME}"},
 		},
+		{"a password that the group can read", bare + "    match_server_hostname: ENABLED\n    username: u\n    password: p", 0o640, nil},
 		{
-			"a password that others can read", minimal + "    match_server_hostname: ENABLED\n    username: u\n    password: p", 0o640,
-			[]string{"9:15: password: stands in a file that other users can read; chmod go= the file, or see {file: PATH} and {credential: NAME}"},
+			"a token of the API that others can read", bare + trusted + "api_tokens: [{name: t, secret: s}]", 0o604,
+			[]string{"10:14: api_tokens: a token stands in a file that other users can read; chmod o= PATH, or see {file: PATH} and {credential: NAME}"},
 		},
-		{"a source that others can read", minimal + trusted, 0o644, nil},
+		{"a file that others can write", bare + trusted, 0o602, []string{" other users can write this file, and so run programs as poller: chmod o-w PATH"}},
+		{"a file that its group can write", bare + trusted, 0o660, nil},
+		{"a source that others can read", bare + trusted, 0o644, nil},
 		{
-			"names that differ in case", minimal + trusted + "  - name: A\n    host: b.example\n    port: 993\n    folder: /srv/a\n" + trusted, 0o600,
+			"names that differ in case", bare + trusted + "  - name: A\n    host: b.example\n    port: 993\n    folder: /srv/a\n" + trusted, 0o600,
 			[]string{`10:11: name: "a" and "A" differ in case alone and share a folder`},
 		},
-		{"such names in folders of their own", minimal + trusted + "  - name: A\n    host: b.example\n    port: 993\n    folder: /srv/b\n" + trusted, 0o600, nil},
+		{"such names in folders of their own", bare + trusted + "  - name: A\n    host: b.example\n    port: 993\n    folder: /srv/b\n" + trusted, 0o600, nil},
 		{
-			"versions that are never negotiated", minimal + trusted + "    ssl_authentication_protocol: [SSLv2Hello, SSLv3, TLSv1_2]", 0o600,
+			"versions that are never negotiated", bare + trusted + "    ssl_authentication_protocol: [SSLv2Hello, SSLv3, TLSv1_2]", 0o600,
 			[]string{
 				"10:35: ssl_authentication_protocol: SSLv2Hello is the format of a message and no version, so it has no effect",
 				"10:47: ssl_authentication_protocol: SSLv3 is never negotiated (RFC 7568)",
@@ -252,7 +257,7 @@ func TestDoubtsAreWarnings(t *testing.T) {
 			}
 			var got []string
 			for _, w := range loaded.Warnings {
-				got = append(got, strings.TrimPrefix(w.Error(), path+":"))
+				got = append(got, strings.ReplaceAll(strings.TrimPrefix(w.Error(), path+":"), path, "PATH"))
 			}
 			if diff := cmp.Diff(c.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
@@ -294,6 +299,8 @@ func TestFilesThatCostMuchAreRefused(t *testing.T) {
 	for _, c := range []struct{ name, yaml, want string }{
 		{"aliases of aliases", billionLaughs(), "connections: found a list"},
 		{"merges of merges", "defaults: &a {port: 1}\nx: &m [" + many + "]\nconnections:\n" + strings.Repeat("  - <<: *m\n", 1000), "there are more than 4194304 values"},
+		{"filters of themselves", bare + "    password: p\n    match: {any: &a [" + strings.Repeat("{any: *a}, ", 500) + "]}\n", "there are more than 1000 faults"},
+		{"names without end", bare + "    password: p\n    accepted_cipher_suites: [" + strings.Repeat("x, ", 900) + "]\n    ssl_authentication_protocol: [" + strings.Repeat("y, ", 900) + "]\n", "there are more than 1000 faults"},
 		{"faults without end", "connections: [&a {prot: 1}, " + many + "]", "there are more than 1000 faults"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -318,7 +325,8 @@ func billionLaughs() string {
 func TestAFingerprintIsEqualExactlyWhenTheSettingsAre(t *testing.T) {
 	t.Parallel()
 	ca, other := mailtest.NewCA(t).PEMFile(t), mailtest.NewCA(t).PEMFile(t)
-	base := minimal + "    username: u\n"
+	base := bare + "    username: u\n"
+	const password = "    password: {env: p0}\n"
 	seen := map[string]string{}
 	for _, change := range []string{
 		"", "    description: d", "    status: DISABLED", "    password: p", "    password: q",
@@ -327,9 +335,14 @@ func TestAFingerprintIsEqualExactlyWhenTheSettingsAre(t *testing.T) {
 		"    store_type: POP3", "    connection_security: STARTTLS", "    disposition: SEEN", "    pull_disposition: GET_LAST_MESSAGE",
 		"    max_retries: 1", "    retry_interval: 1", "    schedule: \"@hourly\"", "    mailbox: A", "    max_messages: 2",
 		"    max_message_size: 1", "    timeout: 1", "    poll_timeout: 31", "    back_off: DISABLED", "    auth: PLAIN",
-		"    file_mode: 0600", "    dir_mode: 0700", "    ca_file: " + ca, "    ca_file: " + other, "ca_file: " + ca,
+		"    file_mode: 0600", "    dir_mode: 0700",
+		"    client_id: DISABLED", "    client_id: {vendor: a}", "    client_id: {vendor: b}", "    client_id: {vendor: a, os: b}", "    client_id: {os: b, vendor: a}",
+		"    command_timeout: 1m", "    directory_sync: IF_SUPPORTED", "    auth: SCRAM_SHA_256", "    auth: SCRAM_SHA_256_PLUS", "    ca_file: " + ca, "    ca_file: " + other, "ca_file: " + ca,
 	} {
 		text := base + change + "\n"
+		if !strings.Contains(change, "password:") {
+			text = base + password + change + "\n"
+		}
 		first, second := load(t, text).Connections[0].Fingerprint, load(t, text).Connections[0].Fingerprint
 		if first != second {
 			t.Errorf("%q: loaded twice, the fingerprints are %s and %s", change, first, second)
@@ -339,7 +352,7 @@ func TestAFingerprintIsEqualExactlyWhenTheSettingsAre(t *testing.T) {
 		}
 		seen[first] = change
 	}
-	same := load(t, base+"    disposition: keep\n    mailbox: inbox\n    schedule: \n    timeout: 30000ms\n").Connections[0].Fingerprint
+	same := load(t, base+password+"    disposition: keep\n    mailbox: inbox\n    schedule: \n    timeout: 30000ms\n    command_timeout: 2m\n    client_id: enabled\n    directory_sync: required\n").Connections[0].Fingerprint
 	if seen[same] != "" || same == "" {
 		t.Error("defaults that are written out change the fingerprint")
 	}
@@ -353,7 +366,7 @@ func TestAFingerprintIsEqualExactlyWhenTheSettingsAre(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		prints[load(t, base+"    ca_file: "+content).Connections[0].Fingerprint] = true
+		prints[load(t, base+password+"    ca_file: "+content).Connections[0].Fingerprint] = true
 	}
 	if len(prints) != 2 {
 		t.Error("another certificate in the same file does not change the fingerprint")
@@ -365,7 +378,7 @@ func TestCertificatesAreReadOnceForAll(t *testing.T) {
 	ca, own := mailtest.NewCA(t).PEMFile(t), mailtest.NewCA(t).PEMFile(t)
 	c := load(t, fmt.Sprintf(`
 ca_file: %s
-defaults: {host: a, port: 1, folder: /srv/a}
+defaults: {host: a, port: 1, folder: /srv/a, password: {env: P}}
 connections: [{name: a}, {name: b}, {name: c, ca_file: %s}]
 `, ca, own))
 	a, b, both := c.Connections[0].TLS.Roots, c.Connections[1].TLS.Roots, c.Connections[2].TLS.Roots
@@ -396,7 +409,7 @@ func TestTheStateDirectoryIsSystemds(t *testing.T) {
 func TestDefaultsOfTheFile(t *testing.T) {
 	t.Parallel()
 	c := load(t, minimal)
-	if c.Listen != "127.0.0.1:9469" || c.ShutdownGrace.Seconds() != 30 || c.Log != (Log{"info", "auto"}) || c.Limits != (Limits{64, 8}) {
+	if c.Listen != "127.0.0.1:9469" || c.ShutdownGrace.Seconds() != 30 || c.Log != (Log{"info", "auto", true}) || c.Limits != (Limits{64, 8}) {
 		t.Errorf("got %+v", c)
 	}
 	for _, off := range []string{`""`, "", "~"} {
@@ -407,7 +420,7 @@ func TestDefaultsOfTheFile(t *testing.T) {
 	want := mail.Connection{
 		Name: "a", Enabled: true, Host: "a.example", Port: 993, Security: mail.SSLTLS, TLS: tlspolicy.Policy{Identity: c.Connections[0].TLS.Identity}, Auth: mail.AuthAuto, Store: mail.IMAP, Mailbox: "INBOX",
 		Pull: newSettings().Pull, Dispose: "KEEP", Format: mail.EML, WithoutAttachments: mail.SaveMessage, Folder: "/srv/a", FileMode: 0o640, DirMode: 0o750, Schedule: "@every 1m", BackOff: true,
-		MaxMessages: 1, Timeout: 30e9, PollTimeout: 600e9, Fingerprint: c.Connections[0].Fingerprint,
+		MaxMessages: 1, Timeout: 30e9, CommandTimeout: 120e9, PollTimeout: 600e9, Password: mail.SecretSource{Env: "P"}, Fingerprint: c.Connections[0].Fingerprint,
 	}
 	if got := c.Connections[0]; fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

@@ -34,14 +34,15 @@ func newSettings() settings {
 
 		WithoutAttachments: mail.SaveMessage,
 
-		Pull:        disposition.Pull{Unread: true},
-		FileMode:    0o640,
-		DirMode:     0o750,
-		Schedule:    "@every 1m",
-		BackOff:     true,
-		MaxMessages: 1,
-		Timeout:     30 * time.Second,
-		PollTimeout: 10 * time.Minute,
+		Pull:           disposition.Pull{Unread: true},
+		FileMode:       0o640,
+		DirMode:        0o750,
+		Schedule:       "@every 1m",
+		BackOff:        true,
+		MaxMessages:    1,
+		Timeout:        30 * time.Second,
+		CommandTimeout: 2 * time.Minute,
+		PollTimeout:    10 * time.Minute,
 	}}
 }
 
@@ -68,6 +69,13 @@ func (s *section) place(key string) node {
 	return s.whole
 }
 
+// given reports whether a key is given, here or in the defaults.
+func (s *section) given(key string) bool {
+	_, here := s.at[key]
+	_, inherited := s.base.at[key]
+	return here || inherited
+}
+
 // connection reads a connection, completes it with what depends on other keys,
 // and judges what the keys mean together. It is nil for what is none.
 func (l *loader) connection(n node, base *section, c *Config) *section {
@@ -78,9 +86,7 @@ func (l *loader) connection(n node, base *section, c *Config) *section {
 	s := &section{settings: base.settings, whole: n, base: base}
 	s.at = decode(l, n, connectionKeys, &s.settings)
 	for _, name := range required {
-		_, given := s.at[name]
-		_, inherited := base.at[name]
-		if !given && !inherited {
+		if !s.given(name) {
 			l.fault(n, "%s: missing; accepted: %s", name, lookUp(connectionKeys, name).accepts)
 		}
 	}
@@ -94,16 +100,15 @@ func (l *loader) connection(n node, base *section, c *Config) *section {
 		if n, given := s.at["mailbox"]; given {
 			l.fault(n, "mailbox: found %s, but POP3 has no mailbox to choose; accepted: nothing, or store_type: IMAP", n.found())
 		}
-		s.Mailbox = ""
+		if n, given := s.at["client_id"]; given {
+			l.fault(n, "client_id: found %s, but POP3 has no command that tells it; accepted: nothing, or store_type: IMAP", n.found())
+		}
+		s.Mailbox, s.ClientID = "", mail.ClientID{}
 	}
 	l.moved(s)
 	l.matched(s)
-	if s.Auth == mail.AuthAPOP && s.Store != mail.POP3 {
-		l.fault(s.place("auth"), "auth: APOP is a command of POP3; accepted: another value, or store_type: POP3")
-	}
-	if s.Timeout > s.PollTimeout {
-		l.fault(s.place("timeout"), "timeout: found %s, which is longer than poll_timeout; accepted: up to %s", short(s.Timeout), short(s.PollTimeout))
-	}
+	l.authenticated(s)
+	l.timed(s)
 	if err := s.TLS.Check(); err != nil {
 		l.fault(s.place("accepted_cipher_suites"), "accepted_cipher_suites: %v", err)
 	}
@@ -125,6 +130,39 @@ func (l *loader) connection(n node, base *section, c *Config) *section {
 	s.Fingerprint = s.fingerprint(roots.digest)
 	l.doubt(s)
 	return s
+}
+
+// authenticated judges how the connection logs in.
+func (l *loader) authenticated(s *section) {
+	switch {
+	case s.Auth == mail.AuthAPOP && s.Store != mail.POP3:
+		l.fault(s.place("auth"), "auth: APOP is a command of POP3; accepted: another value, or store_type: POP3")
+	case s.Auth == mail.AuthScramSHA256Plus && s.Security == mail.NoTLS:
+		l.fault(s.place("auth"), "auth: SCRAM_SHA_256_PLUS is bound to TLS; accepted: SCRAM_SHA_256, or another connection_security than NONE")
+	}
+	if s.Auth == mail.AuthExternal || s.given("password") || s.given("oauth2") {
+		return
+	}
+	instead := "oauth2, or auth: EXTERNAL with client_key_label, do without"
+	if s.keyLabel != "" {
+		instead = "auth: EXTERNAL logs in with the key of client_key_label alone"
+	}
+	l.fault(s.whole, "password: missing; accepted: %s; %s", lookUp(connectionKeys, "password").accepts, instead)
+}
+
+// timed judges how long things may take. The default of command_timeout gives way
+// to what is said of the others.
+func (l *loader) timed(s *section) {
+	if s.Timeout > s.PollTimeout {
+		l.fault(s.place("timeout"), "timeout: found %s, which is longer than poll_timeout; accepted: up to %s", short(s.Timeout), short(s.PollTimeout))
+		return
+	}
+	switch fits := min(max(s.CommandTimeout, s.Timeout), s.PollTimeout); {
+	case !s.given("command_timeout"):
+		s.CommandTimeout = fits
+	case s.CommandTimeout != fits:
+		l.fault(s.place("command_timeout"), "command_timeout: found %s; accepted: from timeout, %s, to poll_timeout, %s", short(s.CommandTimeout), short(s.Timeout), short(s.PollTimeout))
+	}
 }
 
 // moved judges move_to.
@@ -222,23 +260,19 @@ func (l *loader) doubt(s *section) {
 			s.Username == "" && s.Auth != mail.AuthExternal && s.OAuth2 == nil,
 		},
 		{
-			"password", "missing, so the server will not let the user in",
-			s.Username != "" && s.Password.IsZero() && s.Auth != mail.AuthExternal && s.OAuth2 == nil,
-		},
-		{
 			"password", "has no effect with oauth2",
 			!s.Password.IsZero() && s.OAuth2 != nil,
 		},
 		{
-			"oauth2", "a secret stands in a file that other users can read; chmod go= the file, or see {file: PATH} and {credential: NAME}",
+			"oauth2", "a secret " + readByOthers(s.place("oauth2")),
 			s.OAuth2 != nil && s.OAuth2.Literal() && l.exposed[s.place("oauth2").file],
 		},
 		{
-			"password", "stands in a file that other users can read; chmod go= the file, or see {file: PATH} and {credential: NAME}",
+			"password", readByOthers(s.place("password")),
 			!s.Password.Literal.IsZero() && l.exposed[s.place("password").file],
 		},
 		{
-			"proxy", "a password stands in a file that other users can read; chmod go= the file, or see {file: PATH} and {credential: NAME}",
+			"proxy", "a password " + readByOthers(s.place("proxy")),
 			s.Proxy != nil && !s.Proxy.Password.Literal.IsZero() && l.exposed[s.place("proxy").file],
 		},
 	} {
@@ -246,6 +280,12 @@ func (l *loader) doubt(s *section) {
 			l.warn(s.place(doubt.key), "%s: %s", doubt.key, doubt.message)
 		}
 	}
+}
+
+// readByOthers is the doubt about a secret at a place of a file that other users can
+// read. Its group may: the packaged daemon reads its file as a member of that.
+func readByOthers(at node) string {
+	return fmt.Sprintf("stands in a file that other users can read; chmod o= %s, or see {file: PATH} and {credential: NAME}", at.file)
 }
 
 // fingerprint is equal exactly when all settings are, what the certificate

@@ -23,12 +23,12 @@ var groups = []struct {
 }{
 	{"What it is", []string{"name", "description", "status"}},
 	{"The mailbox", []string{"host", "port", "store_type", "connection_security", "mailbox", "proxy"}},
-	{"The account", []string{"username", "password", "auth", "oauth2"}},
+	{"The account", []string{"username", "password", "auth", "oauth2", "client_id"}},
 	{"Whom to trust", []string{"match_server_hostname", "ca_file", "client_key_label", "ssl_authentication_protocol", "accepted_cipher_suites"}},
 	{"Which messages, and what becomes of them", []string{"pull_disposition", "max_messages", "max_message_size", "disposition", "move_to", "match"}},
-	{"Where they are saved", []string{"folder", "file_mode", "dir_mode", "format", "filename", "metadata", "keep_original", "without_attachments"}},
+	{"Where they are saved", []string{"folder", "file_mode", "dir_mode", "directory_sync", "format", "filename", "metadata", "keep_original", "without_attachments"}},
 	{"Whom to tell", []string{"notify"}},
-	{"When, and what if it fails", []string{"schedule", "max_retries", "retry_interval", "back_off", "timeout", "poll_timeout"}},
+	{"When, and what if it fails", []string{"schedule", "max_retries", "retry_interval", "back_off", "timeout", "command_timeout", "poll_timeout"}},
 }
 
 // TestTheReferenceIsThatOfTheTables: docs/configuration.md and poller.yaml(5) say

@@ -30,12 +30,14 @@ func (n node) resolved() node {
 
 // empty reports whether there is no value: null or "".
 func (n node) empty() bool {
-	return n.Kind == yaml.ScalarNode && (n.Value == "" || n.ShortTag() == "!!null")
+	return n.Kind == yaml.ScalarNode && n.sign() == 0 && (n.Value == "" || n.ShortTag() == "!!null")
 }
 
 // found says what stands in the file.
 func (n node) found() string {
-	switch {
+	switch sign := n.sign(); {
+	case sign != 0:
+		return fmt.Sprintf("a value that begins with %c", sign)
 	case n.Kind == yaml.MappingNode:
 		return "a mapping"
 	case n.Kind == yaml.SequenceNode:
@@ -70,7 +72,10 @@ func (l *loader) read(path string) *node {
 		l.fault(node{file: path}, "%v", err)
 		return nil
 	}
-	l.exposed[path] = mode.Perm()&0o077 != 0
+	l.exposed[path] = mode.Perm()&0o004 != 0
+	if mode.Perm()&0o002 != 0 {
+		l.warn(node{file: path}, "other users can write this file, and so run programs as poller: chmod o-w %s", path)
+	}
 	root, fault := parse(data)
 	if fault != nil {
 		fault.File = path
@@ -135,14 +140,15 @@ func parse(data []byte) (*yaml.Node, *Fault) {
 	if !errors.Is(err, io.EOF) {
 		return nil, notYAML(data, err)
 	}
+	dropAnchors(&document)
 	return document.Content[0], nil
 }
 
-// advice is added to what the parser says. Its own words about an anchor would
+// advice replaces what the parser says. Its own words about an anchor would
 // repeat a password that begins with a star.
 var advice = []struct{ says, instead string }{
-	{"unknown anchor", "found * and no anchor of that name; a value that begins with * has to be quoted"},
-	{"cannot start any token", "found a character that begins no value; indent with blanks, not with tabs, and quote values that begin with @, ` or %"},
+	{"unknown anchor", "found * and no anchor of that name"},
+	{"cannot start any token", "found a character that begins no value; indent with blanks, not with tabs"},
 	{"mapping values are not allowed", `found a ":" where none is expected; look at the indentation, and quote values that hold ": "`},
 }
 
@@ -163,6 +169,8 @@ func notYAML(data []byte, err error) *Fault {
 	}
 	if f.Line == 0 {
 		f.Line, f.Column = unreadable(data)
+	} else if column, text := unquoted(data, f.Line, f.Column); column > 0 {
+		f.Column, f.Message = column, text
 	}
 	f.Message = "not YAML: " + f.Message
 	return f

@@ -38,6 +38,18 @@ func of[T, V any](name, about string, k kind[V], field func(*T) *V) key[T] {
 	}
 }
 
+// ofIMAP is a key that POP3 does not have, and that is not shown for it.
+func ofIMAP(k key[settings]) key[settings] {
+	show := k.show
+	k.show = func(s *settings) any {
+		if s.Store == mail.POP3 {
+			return nil
+		}
+		return show(s)
+	}
+	return k
+}
+
 // Upper bounds, so that sums and products of settings do not overflow.
 const (
 	day  = 24 * time.Hour
@@ -65,6 +77,7 @@ var topKeys = []key[top]{
 var logKeys = []key[Log]{
 	of("level", "the least level that is written", choice("debug", "info", "warn", "error"), func(c *Log) *string { return &c.Level }),
 	of("format", "auto is console on a terminal and JSON elsewhere", choice("auto", "json", "console"), func(c *Log) *string { return &c.Format }),
+	of("headers", "whether the line of a saved message has its sender and subject", enabled(), func(c *Log) *bool { return &c.Headers }),
 }
 
 var limitKeys = []key[Limits]{
@@ -80,7 +93,7 @@ var connectionKeys = []key[settings]{
 	of("host", "the mail server", host(), func(s *settings) *string { return &s.Host }),
 	of("port", "993 (IMAP) or 995 (POP3) as a rule for SSL_TLS, else 143 or 110", number(1, 65535), func(s *settings) *int { return &s.Port }),
 	of("username", "the account", line(320), func(s *settings) *string { return &s.Username }),
-	of("password", "its secret, or better where it comes from", secret(), func(s *settings) *mail.SecretSource { return &s.Password }),
+	of("password", "its secret, or better where it comes from; required, unless there is oauth2 or auth: EXTERNAL", secret(), func(s *settings) *mail.SecretSource { return &s.Password }),
 	of("match_server_hostname", "whether the server's certificate has to be valid for host", enabled(), func(s *settings) *bool { return &s.TLS.MatchHostname }),
 	of("client_key_label", "the key whose certificate is presented to the server", line(128), func(s *settings) *string { return &s.keyLabel }),
 	of("ssl_authentication_protocol", "the TLS versions that are accepted; by default 1.2 and 1.3", protocols(), func(s *settings) *[]uint16 { return &s.TLS.Versions }),
@@ -99,12 +112,14 @@ var connectionKeys = []key[settings]{
 	of("max_messages", "how many messages one poll takes; 0 for all that match", number(0, most), func(s *settings) *int { return &s.MaxMessages }),
 	of("max_message_size", "a larger message is left alone; 0 for no limit", size(), func(s *settings) *int64 { return &s.MaxMessageSize }),
 	of("timeout", "the longest silence on the wire", duration(time.Second, day), func(s *settings) *time.Duration { return &s.Timeout }),
+	of("command_timeout", "the longest silence while the server works on a long command (search, structures of messages, expunge, opening the mailbox); from timeout to poll_timeout", duration(time.Second, day), func(s *settings) *time.Duration { return &s.CommandTimeout }),
 	of("poll_timeout", "the bound on one attempt", duration(time.Second, day), func(s *settings) *time.Duration { return &s.PollTimeout }),
 	of("back_off", "whether the polls of a connection that keeps failing are spaced out", enabled(), func(s *settings) *bool { return &s.BackOff }),
 	of("auth", "how to log in; AUTO is the strongest that server and secret allow",
-		choice(mail.AuthAuto, mail.AuthPlain, mail.AuthLogin, mail.AuthCramMD5, mail.AuthScramSHA256, mail.AuthAPOP, mail.AuthXOAuth2, mail.AuthOAuthBearer, mail.AuthExternal),
+		choice(mail.AuthAuto, mail.AuthPlain, mail.AuthLogin, mail.AuthCramMD5, mail.AuthScramSHA256, mail.AuthScramSHA256Plus, mail.AuthAPOP, mail.AuthXOAuth2, mail.AuthOAuthBearer, mail.AuthExternal),
 		func(s *settings) *mail.AuthMethod { return &s.Auth }),
 	of("oauth2", "how to get a token instead of a password", oauth2(), func(s *settings) **mail.OAuth2 { return &s.OAuth2 }),
+	ofIMAP(of("client_id", "what the server is told about the client after the login, where it has ID (RFC 2971): name and version of the program, those and further fields, or nothing; IMAP only", clientID(), func(s *settings) *mail.ClientID { return &s.ClientID })),
 	of("proxy", "what to connect through", through(), func(s *settings) **mail.Proxy { return &s.Proxy }),
 	of("ca_file", "roots that are trusted beside the system's and the global ones", certificates(), func(s *settings) *string { return &s.caFile }),
 	of("filename", "a Go template for the names of files; docs/filenames.md", template(), func(s *settings) **filename.Template { return &s.Filename }),
@@ -115,4 +130,5 @@ var connectionKeys = []key[settings]{
 	of("notify", "a program that is run once a message is saved", notification(), func(s *settings) **mail.Notify { return &s.Notify }),
 	of("file_mode", "the mode of files", mode(0o400), func(s *settings) *fs.FileMode { return &s.FileMode }),
 	of("dir_mode", "the mode of directories", mode(0o700), func(s *settings) *fs.FileMode { return &s.DirMode }),
+	of("directory_sync", "whether the folder has to be on a file system that can sync a directory; docs/configuration.md", switched("IF_SUPPORTED", "REQUIRED"), func(s *settings) *bool { return &s.DirectorySyncOptional }),
 }

@@ -53,10 +53,8 @@ func (n node) text() (string, error) {
 	if n.Kind != yaml.ScalarNode {
 		return "", errNot
 	}
-	switch tag := n.ShortTag(); tag {
-	case "!!str", "!!int", "!!float", "!!bool", "!!null", "!!timestamp", "!!merge":
-	default:
-		return "", fmt.Errorf("which has the tag %s", clipped(tag))
+	if sign := n.sign(); sign != 0 {
+		return "", verdict{errors.New(quoteIt("", sign))}
 	}
 	if !utf8.ValidString(n.Value) {
 		return "", errors.New("which is not UTF-8")

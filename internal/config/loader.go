@@ -19,7 +19,7 @@ type loader struct {
 	faults, warnings Faults
 	limit            string          // what was too much to go on; empty while nothing is
 	values           int             // read so far
-	exposed          map[string]bool // by file: users other than its owner have access
+	exposed          map[string]bool // by file: users who are neither its owner nor of its group can read it
 	roots            map[string]roots
 	spoilt           map[*mail.OAuth2]bool // a part of it has a fault
 }
@@ -156,6 +156,11 @@ func decode[T any](l *loader, n node, keys []key[T], dst *T) map[string]node {
 			continue
 		}
 		first[name] = p.key
+		if sign := l.sign(p, k.secret); sign != 0 {
+			at[name] = p.value
+			l.fault(p.value, "%s: %s", name, quoteIt(name, sign))
+			continue
+		}
 		if p.value.empty() && !k.blank {
 			continue // as if it were not there
 		}
@@ -205,20 +210,42 @@ type misplaced struct {
 	error
 }
 
+// several are the errors of the parts of a value, each of which is reported.
+type several []error
+
+// Error is all of them.
+func (s several) Error() string { return errors.Join(s...).Error() }
+
+// orNil is an error only where there are some.
+func (s several) orNil() error {
+	if len(s) == 0 {
+		return nil
+	}
+	return s
+}
+
 // refuse reports that the value of a key is not accepted.
 func (l *loader) refuse(n node, name, accepts string, secret bool, err error) {
+	var all several
+	if errors.As(err, &all) {
+		for _, one := range all {
+			l.refuse(n, name, accepts, secret, one)
+		}
+		return
+	}
 	var part misplaced
 	if errors.As(err, &part) {
-		n, err = part.n, part.error
+		l.refuse(part.n, name, accepts, secret, part.error)
+		return
 	}
 	found := n.found()
 	if secret && n.Kind == yaml.ScalarNode && !n.empty() {
 		found = "***"
 	}
-	var all verdict
+	var whole verdict
 	switch {
-	case errors.As(err, &all):
-		l.fault(n, "%s: %v", name, all.error)
+	case errors.As(err, &whole):
+		l.fault(n, "%s: %v", name, whole.error)
 	case errors.Is(err, errNot):
 		l.fault(n, "%s: found %s; accepted: %s", name, found, accepts)
 	default:

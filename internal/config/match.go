@@ -79,15 +79,19 @@ func filters(depth int) kind[[]match.Filter] {
 			}
 			one := filter(depth)
 			var all []match.Filter
+			var wrong several
 			for _, item := range l.items(n) {
+				if l.limit != "" { // an alias may lead into itself, many times
+					break
+				}
 				var f match.Filter
 				if err := one.set(l, item, &f); err != nil {
-					return misplaced{item, err}
+					wrong = append(wrong, misplaced{item, err})
 				}
 				all = append(all, f)
 			}
 			*dst = all
-			return nil
+			return wrong.orNil()
 		},
 		show: func(all []match.Filter) any {
 			if len(all) == 0 {
@@ -137,13 +141,15 @@ func parts(least int) kind[[]string] {
 				items = l.items(n)
 			}
 			var all []string
+			var wrong several
 			for _, item := range items {
 				var s string
-				if err := one.set(l, item, &s); err != nil {
-					return misplaced{item, err}
+				err := one.set(l, item, &s)
+				if err == nil && len(s) < least {
+					err = errNot
 				}
-				if len(s) < least {
-					return misplaced{item, errNot}
+				if err != nil {
+					wrong = append(wrong, misplaced{item, err})
 				}
 				all = append(all, s)
 			}
@@ -151,7 +157,7 @@ func parts(least int) kind[[]string] {
 				return errNot
 			}
 			*dst = all
-			return nil
+			return wrong.orNil()
 		},
 		show: func(all []string) any {
 			switch len(all) {
@@ -175,26 +181,22 @@ func fields() kind[[]match.Header] {
 				return errNot
 			}
 			var all []match.Header
+			var wrong several
 			for _, p := range l.pairs(n) {
-				name := p.key.Value
-				if p.key.Kind != yaml.ScalarNode || !isField(name) {
-					return misplaced{p.key, errors.New("which is no name of a header field")}
+				h := match.Header{Name: p.key.Value}
+				switch {
+				case p.key.Kind != yaml.ScalarNode || !isField(h.Name):
+					wrong = append(wrong, misplaced{p.key, errors.New("which is no name of a header field")})
+				case slices.ContainsFunc(all, func(earlier match.Header) bool { return strings.EqualFold(earlier.Name, h.Name) }):
+					wrong = append(wrong, misplaced{p.key, errors.New("which is given twice")})
 				}
-				if slices.ContainsFunc(all, func(h match.Header) bool { return strings.EqualFold(h.Name, name) }) {
-					return misplaced{p.key, errors.New("which is given twice")}
-				}
-				h := match.Header{Name: name}
 				if err := values.set(l, p.value, &h.Texts); err != nil {
-					var part misplaced
-					if errors.As(err, &part) {
-						return err
-					}
-					return misplaced{p.value, err}
+					wrong = append(wrong, misplaced{p.value, err})
 				}
 				all = append(all, h)
 			}
 			*dst = all
-			return nil
+			return wrong.orNil()
 		},
 		show: func(all []match.Header) any {
 			if len(all) == 0 {

@@ -114,20 +114,21 @@ func scopes() kind[[]string] {
 				items = l.items(n)
 			}
 			var all []string
+			var wrong several
 			for _, item := range items {
 				text, err := item.text()
-				if err != nil {
-					return misplaced{item, err}
-				}
 				for one := range strings.FieldsSeq(text) {
 					if len(one) > 512 || !scope.MatchString(one) {
-						return misplaced{item, errNot}
+						err = errNot
 					}
 					all = append(all, one)
 				}
+				if err != nil {
+					wrong = append(wrong, misplaced{item, err})
+				}
 			}
 			*dst = all
-			return nil
+			return wrong.orNil()
 		},
 		show: func(all []string) any {
 			if len(all) == 0 {

@@ -86,13 +86,11 @@ func words(values ...any) schema {
 	}
 }
 
-// lists are ALL, lists of some words, or one text with commas or blanks between
-// them. Words with TLS_ in front may have SSL_ there.
-func lists(proposed []string) schema {
+// lists are ALL, lists of words of a pattern, or one text with commas or blanks
+// between them. An editor proposes some words.
+func lists(proposed []string, pattern string) schema {
 	return func() object {
-		proposed := append([]string{"ALL"}, proposed...)
-		pattern := strings.ReplaceAll(anyOf(proposed), anyCase("TLS_"), "("+anyOf([]string{"TLS_", "SSL_"})+")")
-		one := oneOf(only(object{"enum": proposed}), texts(`[\s,]*((`+pattern+`)([\s,]+|$))*`))
+		one := oneOf(only(object{"enum": append([]string{"ALL"}, proposed...)}), texts(`[\s,]*((`+anyCase("ALL")+`|`+pattern+`)([\s,]+|$))*`))
 		return oneOf(one, list(one))()
 	}
 }

@@ -86,15 +86,19 @@ func command() kind[[]string] {
 				return errNot
 			}
 			var argv []string
+			var wrong several
 			for i, item := range l.items(n) {
 				s, err := item.text()
-				if err != nil || i == 0 && s == "" || strings.Contains(s, "\x00") {
-					return misplaced{item, errNot}
+				if err == nil && (i == 0 && s == "" || strings.Contains(s, "\x00")) {
+					err = errNot
+				}
+				if err != nil {
+					wrong = append(wrong, misplaced{item, err})
 				}
 				argv = append(argv, s)
 			}
 			*dst = argv
-			return nil
+			return wrong.orNil()
 		},
 		show: func(argv []string) any {
 			if len(argv) == 0 {

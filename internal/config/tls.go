@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"unicode"
@@ -16,18 +17,17 @@ import (
 // version is a protocol version as the product that this one replaces spells
 // it.
 type version struct {
-	name  string
-	id    uint16 // 0 for what is never negotiated
-	doubt string
+	name string
+	member
 }
 
 var versions = []version{
-	{"TLSv1", tls.VersionTLS10, ""},
-	{"TLSv1_1", tls.VersionTLS11, ""},
-	{"TLSv1_2", tls.VersionTLS12, ""},
-	{"TLSv1_3", tls.VersionTLS13, ""},
-	{"SSLv3", 0, "SSLv3 is never negotiated (RFC 7568)"},
-	{"SSLv2Hello", 0, "SSLv2Hello is the format of a message and no version, so it has no effect"},
+	{"TLSv1", member{id: tls.VersionTLS10}},
+	{"TLSv1_1", member{id: tls.VersionTLS11}},
+	{"TLSv1_2", member{id: tls.VersionTLS12}},
+	{"TLSv1_3", member{id: tls.VersionTLS13}},
+	{"SSLv3", member{doubt: "%s is never negotiated (RFC 7568)"}},
+	{"SSLv2Hello", member{doubt: "%s is the format of a message and no version, so it has no effect"}},
 }
 
 func protocols() kind[[]uint16] {
@@ -35,16 +35,14 @@ func protocols() kind[[]uint16] {
 	for i, v := range versions {
 		names[i] = v.name
 	}
-	return idsOrAll("a list out of "+either(names), lists(names), tlspolicy.AllVersions(),
-		func(l *loader, w word) (uint16, error) {
+	accepts := "ALL, or a list out of " + either(names)
+	return idsOrAll("ssl_authentication_protocol", accepts, lists(names, anyOf(names)), tlspolicy.AllVersions(),
+		func(w word) (member, error) {
 			i := slices.IndexFunc(versions, func(v version) bool { return strings.EqualFold(v.name, w.text) })
 			if i < 0 {
-				return 0, errNot
+				return member{}, fmt.Errorf("found %q; accepted: %s", clipped(w.text), accepts)
 			}
-			if v := versions[i]; v.doubt != "" {
-				l.warn(w.at, "ssl_authentication_protocol: %s", v.doubt)
-			}
-			return versions[i].id, nil
+			return versions[i].member, nil
 		},
 		func(id uint16) string {
 			return versions[slices.IndexFunc(versions, func(v version) bool { return v.id == id })].name
@@ -55,25 +53,23 @@ func protocols() kind[[]uint16] {
 // suites takes the names of the IANA registry, and those of JSSE, which begin
 // with SSL_ where they are older than TLS.
 func suites() kind[[]uint16] {
-	all := slices.Concat(tls.CipherSuites(), tls.InsecureCipherSuites())
-	known := make([]string, len(all))
-	for i, s := range all {
-		known[i] = s.Name
-	}
-	return idsOrAll("a list of names of cipher suites, such as TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", lists(known), tlspolicy.AllSuites(),
-		func(_ *loader, w word) (uint16, error) {
-			name := strings.ToUpper(clipped(w.text))
-			if rest, ok := strings.CutPrefix(name, "SSL_"); ok {
-				name = "TLS_" + rest
+	known := tlspolicy.SuiteNames()
+	return idsOrAll("accepted_cipher_suites", "ALL, or a list of names of cipher suites, such as TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", lists(known, `([Tt][Ll][Ss]|[Ss][Ss][Ll])_[A-Za-z0-9_]+`), tlspolicy.AllSuites(),
+		func(w word) (member, error) {
+			id, found := tlspolicy.Suite(w.text)
+			name := clipped(w.text)
+			switch {
+			case !found:
+				likely := nearest(strings.Replace(strings.ToUpper(name), "SSL_", "TLS_", 1), known, 3, math.MaxInt)
+				return member{}, fmt.Errorf("found %q, which is unknown; the nearest known are %s", name, either(likely))
+			case id == 0 && strings.HasSuffix(strings.ToUpper(name), "_SCSV"):
+				return member{doubt: "signals and no cipher suites, so without effect: %s"}, nil
+			case id == 0:
+				return member{doubt: "known, but never negotiated, since Go does not have them: %s"}, nil
 			}
-			i := slices.Index(known, name)
-			if i < 0 {
-				near := nearest(name, known, 3, len(name))
-				return 0, fmt.Errorf("of which %q is unknown, the nearest known being %s", clipped(w.text), either(near))
-			}
-			return all[i].ID, nil
+			return member{id: id}, nil
 		},
-		tls.CipherSuiteName, errNot)
+		tls.CipherSuiteName, errors.New("which leaves no cipher suite that Go can negotiate; docs/tls.md lists those"))
 }
 
 // word is one out of a list, and where it stands.
@@ -82,34 +78,54 @@ type word struct {
 	at   node
 }
 
+// member is what a word stands for: a number, or none and a doubt, which says why
+// of all such words together.
+type member struct {
+	id    uint16
+	doubt string
+}
+
+// maxWords bounds a list of names: there are fewer cipher suites.
+const maxWords = 1000
+
 // idsOrAll is a kind of lists of names, which may also be one text with commas,
-// or the one word ALL. Each name stands for a number, or with 0 for none; a
-// list of nothing else is refused with the reason none.
-func idsOrAll(accepts string, s schema, all []uint16, id func(*loader, word) (uint16, error), name func(uint16) string, none error) kind[[]uint16] {
+// or the one word ALL. All names that are not accepted are reported. A list of
+// which no number comes is refused with the reason none.
+func idsOrAll(key, accepts string, s schema, all []uint16, of func(word) (member, error), name func(uint16) string, none error) kind[[]uint16] {
 	set := func(l *loader, n node, dst *[]uint16) error {
-		words, err := l.words(n)
-		if err != nil {
-			return err
-		}
+		words, wrong := l.words(n)
 		if len(words) == 1 && strings.EqualFold(words[0].text, "ALL") {
 			*dst = all
 			return nil
 		}
+		if len(words) > maxWords {
+			return fmt.Errorf("which has more than %d names", maxWords)
+		}
 		var ids []uint16
+		type place struct {
+			at    node
+			doubt string
+		}
+		doubtful := make(map[place][]string)
 		for _, w := range words {
-			v, err := id(l, w)
-			if err != nil {
-				return misplaced{w.at, err}
-			}
-			if v != 0 && !slices.Contains(ids, v) {
-				ids = append(ids, v)
+			m, err := of(w)
+			switch {
+			case err != nil:
+				wrong = append(wrong, misplaced{w.at, verdict{err}})
+			case m.doubt != "":
+				doubtful[place{w.at, m.doubt}] = append(doubtful[place{w.at, m.doubt}], clipped(w.text))
+			case !slices.Contains(ids, m.id):
+				ids = append(ids, m.id)
 			}
 		}
-		if len(ids) == 0 {
+		for p, names := range doubtful {
+			l.warn(p.at, key+": "+p.doubt, strings.Join(names, ", "))
+		}
+		if len(ids) == 0 && len(wrong) == 0 {
 			return none
 		}
 		*dst = ids
-		return nil
+		return wrong.orNil()
 	}
 	show := func(ids []uint16) any {
 		switch {
@@ -124,24 +140,23 @@ func idsOrAll(accepts string, s schema, all []uint16, id func(*loader, word) (ui
 		}
 		return names
 	}
-	return kind[[]uint16]{accepts: "ALL, or " + accepts, schema: s, set: set, show: show}
+	return kind[[]uint16]{accepts: accepts, schema: s, set: set, show: show}
 }
 
 // words are those of a list, or of one text with commas between them.
-func (l *loader) words(n node) ([]word, error) {
+func (l *loader) words(n node) (words []word, wrong several) {
 	items := []node{n}
 	if n.Kind == yaml.SequenceNode {
 		items = l.items(n)
 	}
-	var words []word
 	for _, item := range items {
 		s, err := item.text()
 		if err != nil {
-			return nil, misplaced{item, err}
+			wrong = append(wrong, misplaced{item, err})
 		}
 		for _, w := range strings.FieldsFunc(s, func(r rune) bool { return r == ',' || unicode.IsSpace(r) }) {
 			words = append(words, word{w, item})
 		}
 	}
-	return words, nil
+	return words, wrong
 }

@@ -51,7 +51,7 @@ func apiTokens() kind[[]APIToken] {
 					l.fault(item, "secret: missing; accepted: %s", apiTokenKeys[2].accepts)
 				}
 				if !t.Secret.Literal.IsZero() && l.exposed[item.file] {
-					l.warn(item, "api_tokens: a token stands in a file that other users can read; chmod go= the file, or see {file: PATH} and {credential: NAME}")
+					l.warn(item, "api_tokens: a token %s", readByOthers(item))
 				}
 				*dst = append(*dst, t)
 			}

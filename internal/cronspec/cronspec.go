@@ -1,6 +1,7 @@
 // Package cronspec says what a schedule: of the configuration means. It parses
 // with github.com/robfig/cron/v3, refuses what that parser would panic on,
-// round silently or never fire, and spreads @every polls over their interval.
+// round silently or never fire, keeps schedules through changes of the clock, and
+// spreads @every polls over their interval.
 // It is pure: no clock, no state; only the time zone database is read.
 package cronspec
 
@@ -29,7 +30,7 @@ const (
 type Schedule struct {
 	spec     string
 	interval time.Duration // of @every, else 0
-	fields   *cron.SpecSchedule
+	fields   cron.Schedule // of cron fields or a descriptor; nil for @every
 }
 
 // Parse reads five or six cron fields, a descriptor such as @hourly, or
@@ -54,10 +55,13 @@ func (s *Schedule) parse(words []string) error {
 			return errors.New("it names no time zone")
 		}
 	}
-	switch {
-	case len(words) == 0:
+	if len(words) == 0 {
 		return errors.New("it says no time")
-	case words[0] == every:
+	}
+	if strings.HasPrefix(words[0], "@") {
+		words[0] = strings.ToLower(words[0])
+	}
+	if words[0] == every {
 		interval, err := parseInterval(words[1:])
 		s.interval = interval
 		if err != nil || zone == "" {
@@ -65,6 +69,7 @@ func (s *Schedule) parse(words []string) error {
 		}
 		words = []string{"@hourly"} // has the zone judged, which changes no interval
 	}
+	words = sundays(words)
 	parser := cron.NewParser(cron.SecondOptional | cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor)
 	parsed, err := parser.Parse(zone + strings.Join(words, " "))
 	if err != nil {
@@ -74,8 +79,26 @@ func (s *Schedule) parse(words []string) error {
 	if !ok {
 		return fmt.Errorf("the cron library made a %T of it", parsed)
 	}
-	s.fields = fields
+	wall := clock{fields: fields, zone: fields.Location}
+	if fields.Location == time.Local { // no CRON_TZ
+		wall.zone = nil
+	}
+	fields.Location = time.UTC
+	s.fields = daily{wall}
+	if paced(words) {
+		s.fields = steady{wall}
+	}
 	return fires(fields)
+}
+
+// paced reports whether a schedule has a wildcard or a step in its hours or
+// minutes.
+func paced(words []string) bool {
+	if len(words) == 1 { // a descriptor
+		return words[0] == "@hourly"
+	}
+	day := words[len(words)-5:] // without seconds
+	return strings.ContainsAny(day[0]+day[1], "*?/") || day[1] == "0-23"
 }
 
 // parseInterval reads what follows @every. The library would round it to whole
@@ -129,9 +152,8 @@ func (s Schedule) String() string { return s.spec }
 func (s Schedule) Interval() time.Duration { return s.interval }
 
 // For is when the connection of that name is due. Cron fields match the clock
-// of their CRON_TZ, else of the location of the time that Next is given; in a
-// night when the clock changes, a time that is left out does not fire, and one
-// that comes twice fires twice. @every fires at multiples of the interval since
+// of their CRON_TZ, else of the location of the time that Next is given; see
+// daily and steady for the days on which it changes. @every fires at multiples of the interval since
 // the Unix epoch, moved by whole seconds that depend on the name alone: many
 // connections are spread over the interval, and a restart moves none of them.
 // Next is always later than the time it is given.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 
 	"go.uber.org/zap"
 
@@ -36,7 +35,7 @@ type job struct {
 // attempt takes messages until there is nothing more to take, on one session,
 // or on a further one for each message that broke the one before.
 func (j *job) attempt(ctx, hard context.Context) error {
-	late := fmt.Errorf("poll_timeout of %v is over: %w", j.c.PollTimeout, context.DeadlineExceeded)
+	late := lateError{j.c.PollTimeout}
 	ctx, cancel := context.WithTimeoutCause(ctx, j.c.PollTimeout, late)
 	defer cancel()
 	hard, cancelHard := context.WithTimeoutCause(hard, j.c.PollTimeout, late)
@@ -53,7 +52,7 @@ func (j *job) attempt(ctx, hard context.Context) error {
 		if err == nil && p.mustLook() {
 			p.look(ctx, hard)
 		}
-		return p.verdict(err)
+		return late.explained(ctx, p.verdict(err))
 	}
 }
 

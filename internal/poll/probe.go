@@ -34,7 +34,8 @@ func (p *Poller) Test(ctx context.Context, c *mail.Connection) mail.Test {
 
 // look opens the mailbox, so that nothing can change in it, and picks.
 func (p *Poller) look(ctx context.Context, c *mail.Connection, record func(mail.Step)) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, c.PollTimeout, fmt.Errorf("poll_timeout of %v is over: %w", c.PollTimeout, context.DeadlineExceeded))
+	late := lateError{c.PollTimeout}
+	ctx, cancel := context.WithTimeoutCause(ctx, c.PollTimeout, late)
 	defer cancel()
 	session, err := p.Opener.Open(ctx, c.Untouched())
 	if err != nil {
@@ -43,6 +44,7 @@ func (p *Poller) look(ctx context.Context, c *mail.Connection, record func(mail.
 	defer session.Close() //nolint:errcheck // nothing was done that could be undone
 	start := time.Now()
 	detail, err := p.next(ctx, session, c)
+	err = late.explained(ctx, err)
 	record(mail.Step{Name: mail.OpPick, Duration: time.Since(start), Detail: detail, Err: err})
 	return err
 }

@@ -108,23 +108,9 @@ func runs(versions []uint16) []run {
 	return all
 }
 
-// allSuites are those that the library knows.
-func allSuites() []*tls.CipherSuite {
-	return slices.Concat(tls.CipherSuites(), tls.InsecureCipherSuites())
-}
-
 // AllVersions are the versions that the library can speak.
 func AllVersions() []uint16 {
 	return []uint16{tls.VersionTLS10, tls.VersionTLS11, tls.VersionTLS12, tls.VersionTLS13}
-}
-
-// AllSuites are the suites that the library can speak, weak ones included.
-func AllSuites() []uint16 {
-	var ids []uint16
-	for _, s := range allSuites() {
-		ids = append(ids, s.ID)
-	}
-	return ids
 }
 
 // Check reports why no connection can ever be made under the policy.
