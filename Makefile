@@ -15,6 +15,8 @@ NFPM := .cache/bin/nfpm
 # What make test gives the tests: see DovecotEnv and SystemdEnv in
 # internal/mailtest, and prometheusEnv in test/prometheus.
 SERVERS := POLLER_TEST_DOVECOT=1 POLLER_TEST_PROMETHEUS=1 POLLER_TEST_SYSTEMD=1
+# Where make test-servers unpacks what it runs.
+MAILSERVERS := .cache/servers
 # Never from the cache of go test: it does not see the program that tests build and run.
 ANEW    := -count=1
 # Tests with a module of their own.
@@ -23,7 +25,7 @@ MODULES := $(WIRES) test/oauth
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: build ## See it work: a mail server with sample messages, and the daemon polling it
@@ -53,6 +55,11 @@ race: ## Run the tests that need no server, under the race detector
 e2e: ## Run the real binary against real servers
 	scripts/install-test-servers
 	$(SERVERS) go test $(ANEW) -timeout $(TIMEOUT) ./test/e2e/...
+
+.PHONY: test-servers
+test-servers: ## Run the real binary against Cyrus, Courier, mailutils and perdition; as root on Debian 12
+	scripts/install-mail-servers $(MAILSERVERS)
+	POLLER_TEST_SERVERS=$(CURDIR)/$(MAILSERVERS) go test $(ANEW) -parallel 4 -timeout $(TIMEOUT) -v ./test/servers | grep -vE '^ *(=== |--- PASS)'
 
 .PHONY: torture
 torture: ## Inject faults for hours: TORTURE is how long each row of each experiment goes on
