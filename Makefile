@@ -19,7 +19,7 @@ SERVERS := POLLER_TEST_DOVECOT=1 POLLER_TEST_PROMETHEUS=1 POLLER_TEST_SYSTEMD=1
 ANEW    := -count=1
 # Tests with a module of their own.
 WIRES   := test/wires
-MODULES := $(WIRES) test/oauth
+MODULES := $(WIRES) test/oauth test/openapi
 
 .PHONY: help
 help: ## List the targets
