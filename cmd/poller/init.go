@@ -382,7 +382,7 @@ func (s *setup) check(temp string) (*config.Config, error) {
 	}
 	for _, w := range conf.Warnings {
 		w.File = s.path
-		fmt.Fprintln(s.stderr, warning(w))
+		fmt.Fprintln(s.stderr, app.Warning(w))
 	}
 	return conf, nil
 }

@@ -117,7 +117,7 @@ marks them as seen. It never loses a message and never delivers one twice.`,
 	_ = root.MarkPersistentFlagFilename("config", "yaml", "yml", "json")                    // the flag is there
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp) // no command takes files
 	root.AddCommand(
-		newInit(c), newRun(c), newCheck(c), newTest(c), newPoll(c), newCerts(c), newOAuth(c), newForget(c), newRetry(c),
+		newInit(c), newRun(c), newReload(c), newCheck(c), newTest(c), newPoll(c), newCerts(c), newOAuth(c), newForget(c), newRetry(c),
 		newStatus(c), newJobs(c), newDemo(c), newVersion(c), newMan(c),
 	)
 	return root
@@ -159,15 +159,10 @@ func (c *cli) load(quiet bool) (*config.Config, error) {
 	}
 	if !quiet {
 		for _, w := range conf.Warnings {
-			fmt.Fprintln(c.stderr, warning(w))
+			fmt.Fprintln(c.stderr, app.Warning(w))
 		}
 	}
 	return conf, nil
-}
-
-func warning(f config.Fault) string {
-	f.Message = "warning: " + f.Message
-	return f.Error()
 }
 
 // logger writes to standard error: JSON, or for a person at a terminal lines.

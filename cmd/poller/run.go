@@ -15,9 +15,9 @@ func newRun(c *cli) *cobra.Command {
 		Use:   "run",
 		Short: "Run the daemon",
 		Long: `Run polls the configured mailboxes until it gets SIGTERM or SIGINT. Polls in
-progress then finish the message at hand. SIGHUP reloads the configuration; one
-with a fault leaves the old one in force. At the start it ends the daemon with
-exit code 78.`,
+progress then finish the message at hand. SIGHUP reloads the configuration, as
+poller reload does; one with a fault leaves the old one in force. At the start it
+ends the daemon with exit code 78.`,
 		Args: cobra.NoArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) (err error) {
 			hangups := make(chan os.Signal, 1)
