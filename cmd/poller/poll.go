@@ -26,7 +26,8 @@ func newPoll(c *cli) *cobra.Command {
 		Long: `Poll runs one job of each named connection in the foreground: through the
 daemon where one is running, so that no mailbox is polled by two at once, else by
 itself. Several are polled at the same time. The exit code is 1 when one of them
-failed.
+failed, or the hook (notify) of one did: then the messages are saved, and the next
+job runs the hook again.
 
 With --dry-run it says what would be saved, under which name, and what would be
 done on the server, and does none of it.`,
@@ -95,7 +96,7 @@ func (c *cli) poll(ctx context.Context, d admin.Daemon, names []string, dryRun, 
 			errs = append(errs, p.err) // which is no reason to stop the others
 			continue
 		}
-		failed = failed || p.result.State == mail.Failed
+		failed = failed || p.result.State == mail.Failed || p.result.Unheard > 0
 		if asJSON {
 			if err := json.NewEncoder(c.stdout).Encode(admin.View(p.result)); err != nil {
 				return err
@@ -181,6 +182,9 @@ func (c *cli) printResult(r mail.Result, dryRun bool) {
 	}
 	for _, w := range r.Warnings {
 		fmt.Fprintf(c.stdout, "%s: warning: %s\n", r.Connection, w)
+	}
+	if r.Unheard > 0 {
+		fmt.Fprintf(c.stdout, "%s: hooks failing: the messages are saved, and the next job runs the hook again\n", r.Connection)
 	}
 }
 

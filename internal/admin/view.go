@@ -31,6 +31,7 @@ type PollView struct {
 	Aside       int          `json:"aside"`
 	Notified    int          `json:"notified,omitempty"`
 	Unheard     int          `json:"unheard,omitempty"`
+	HookError   string       `json:"hook_error,omitempty"` // why the last hook failed that did
 	NotMatching int          `json:"not_matching,omitempty"`
 	Warnings    []string     `json:"warnings"`
 	Error       *ErrorView   `json:"error,omitempty"`
@@ -57,6 +58,7 @@ func View(r mail.Result) PollView {
 		Aside:       r.Aside,
 		Notified:    r.Notified,
 		Unheard:     r.Unheard,
+		HookError:   r.HookError,
 		NotMatching: r.NotMatching,
 		Warnings:    list(r.Warnings),
 		Error:       viewError(r.Err),
@@ -84,6 +86,7 @@ func Result(v PollView) mail.Result {
 		Aside:       v.Aside,
 		Notified:    v.Notified,
 		Unheard:     v.Unheard,
+		HookError:   v.HookError,
 		NotMatching: v.NotMatching,
 		Warnings:    v.Warnings,
 		Log:         v.Log,
@@ -279,6 +282,23 @@ type ConnectionView struct {
 	FailuresInRow   int         `json:"failures_in_row"`
 	Skipped         int         `json:"skipped"` // firings that found the connection busy
 	Aside           []AsideView `json:"aside"`
+	Hooks           *HooksView  `json:"hooks,omitempty"` // that have still to run
+}
+
+// HooksView is how the hooks of a connection stand that have still to run.
+type HooksView struct {
+	Due          int       `json:"due"` // messages that wait for their hook
+	Failing      bool      `json:"failing"`
+	FailingSince time.Time `json:"failing_since,omitzero"` // when the first of them whose hook failed was saved
+	Error        string    `json:"error,omitempty"`        // of the last failure, in one line
+}
+
+// ViewHooks is h as JSON shows it; nil where no hook is due.
+func ViewHooks(h mail.Hooks) *HooksView {
+	if h.Due == 0 {
+		return nil
+	}
+	return &HooksView{Due: h.Due, Failing: h.Failing(), FailingSince: utc(h.Since), Error: h.Error}
 }
 
 // AsideView is a message that later polls pass over.

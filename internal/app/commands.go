@@ -93,13 +93,16 @@ func (a *App) Retry(ctx context.Context, name string) (int, error) {
 // Forget implements admin.Connections. It waits for no poll in progress:
 // while there is one, it is refused.
 func (a *App) Forget(ctx context.Context, name string) (int, error) {
-	if _, err := a.connection(name); err != nil {
+	c, err := a.connection(name)
+	if err != nil {
 		return 0, err
 	}
 	if _, busy := a.job(name); busy {
 		return 0, fmt.Errorf("%s: %w", name, admin.ErrBusy)
 	}
-	return a.store.Forget(ctx, name)
+	n, err := a.store.Forget(ctx, name)
+	a.lookAtHooks(ctx, c, "")
+	return n, err
 }
 
 // Test implements admin.Connections. The mailbox is left alone while it is

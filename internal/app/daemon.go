@@ -243,11 +243,13 @@ func (a *App) Connections(ctx context.Context) ([]admin.ConnectionView, error) {
 	if err != nil {
 		return nil, err
 	}
+	byName := a.config.Load().byName
 	var views []admin.ConnectionView
 	for _, s := range a.scheduler.All() {
 		v := admin.ConnectionView{
 			Name: s.Name, Enabled: s.Enabled, State: admin.Idle, Next: s.Next.UTC(), BackingOffUntil: s.BackingOffUntil,
 			FailuresInRow: s.FailuresInRow, Skipped: s.Skipped, Aside: admin.ViewAside(faults[s.Name]),
+			Hooks: admin.ViewHooks(a.hooksOf(byName[s.Name])),
 		}
 		if s.Last != nil {
 			last := admin.View(*s.Last)

@@ -56,8 +56,9 @@ type App struct {
 	stopping  atomic.Bool
 	running   atomic.Bool
 
-	mu   sync.Mutex
-	live map[string]mail.Result // jobs in progress, by connection
+	mu    sync.Mutex
+	live  map[string]mail.Result // jobs in progress, by connection
+	hooks map[string]mail.Hooks  // that are due, by connection
 }
 
 // loaded is a configuration and what is derived from it.
@@ -138,6 +139,9 @@ func Open(ctx context.Context, c *config.Config, build Build, log *zap.Logger, l
 		Log:          log.Named("schedule"),
 	})
 	a.metrics.BackingOff = a.scheduler.BackingOff
+	if err := a.readHooks(ctx); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
 	a.apply()
 	if store.Unclean() {
 		if err := a.clean(ctx); err != nil {
@@ -200,6 +204,7 @@ func (a *App) apply() {
 	c := a.config.Load()
 	a.metrics.Servers(c.Connections)
 	a.metrics.Connections(c.Connections, c.MetricsPerConnection)
+	a.tellHooks()
 	tokens := make(map[string]time.Time)
 	for i := range c.Connections {
 		if one := &c.Connections[i]; one.OAuth2 != nil {
@@ -244,7 +249,7 @@ func (a *App) run(ctx context.Context, c *mail.Connection) mail.Result {
 	a.mu.Lock()
 	delete(a.live, c.Name)
 	a.mu.Unlock()
-	a.finished(ctx, result)
+	a.finished(ctx, c, result)
 	result.Log = nil // it is in the history
 	return result
 }
@@ -266,10 +271,14 @@ func (a *App) traced(ctx context.Context) context.Context {
 }
 
 // finished tells the observers of a job that ended.
-func (a *App) finished(ctx context.Context, r mail.Result) {
+func (a *App) finished(ctx context.Context, c *mail.Connection, r mail.Result) {
 	a.metrics.Finished(r)
 	logResult(a.log.Named("poll"), r)
-	if !r.Wrote() {
+	news := false
+	if c.Notify != nil && (r.Wrote() || r.Unheard > 0) {
+		news = a.lookAtHooks(ctx, c, r.HookError)
+	}
+	if !r.Wrote() && !news {
 		return
 	}
 	if err := a.store.RecordJob(context.WithoutCancel(ctx), r); err != nil {
