@@ -399,7 +399,7 @@ func (s *setup) try(ctx context.Context, conf *config.Config, password string) (
 		return false, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // a temporary directory
-	conf.StateDir, conf.Log.Level = dir, "fatal"
+	conf.StateDir, conf.Log.Level = dir, cmp.Or(string(s.level), "fatal")
 	if password != "" {
 		conf.Connections[0].Password = mail.SecretSource{File: password}
 	}

@@ -27,7 +27,8 @@ func newPoll(c *cli) *cobra.Command {
 daemon where one is running, so that no mailbox is polled by two at once, else by
 itself. Several are polled at the same time. The exit code is 1 when one of them
 failed, or the hook (notify) of one did: then the messages are saved, and the next
-job runs the hook again.
+job runs the hook again. Ctrl-C has the message at hand finished, and ends with 130;
+nothing is lost.
 
 With --dry-run it says what would be saved, under which name, and what would be
 done on the server, and does none of it.`,
@@ -64,6 +65,7 @@ func (c *cli) poll(ctx context.Context, d admin.Daemon, names []string, dryRun, 
 	for i := range results {
 		results[i] = make(chan polled, 1)
 	}
+	defer c.whenInterrupted(ctx, "the message at hand is finished, and nothing is lost: what was saved stays saved, and the next job goes on from there; Ctrl-C again ends at once")()
 	ctx, cancel := context.WithCancel(ctx)
 	var group errgroup.Group
 	group.SetLimit(atOnce)
@@ -72,8 +74,15 @@ func (c *cli) poll(ctx context.Context, d admin.Daemon, names []string, dryRun, 
 		defer close(started)
 		for i, name := range names {
 			group.Go(func() error {
-				bar := newProgress(c, asJSON || len(names) > 1)
-				result, err := d.Poll(mail.WithTrace(ctx, bar.trace()), name, dryRun)
+				bar := newProgress(c, asJSON || len(names) > 1 || c.level != "")
+				trace := bar.trace()
+				trace.Job = func(r mail.Result) {
+					if r.State == mail.Retrying {
+						bar.clear()
+						c.printAttempt(r)
+					}
+				}
+				result, err := d.Poll(mail.WithTrace(ctx, trace), name, dryRun)
 				bar.clear()
 				results[i] <- polled{result, err}
 				return nil
@@ -91,7 +100,7 @@ func (c *cli) poll(ctx context.Context, d admin.Daemon, names []string, dryRun, 
 		p := <-result
 		if p.err != nil {
 			if ctx.Err() != nil {
-				return p.err
+				return errQuiet
 			}
 			errs = append(errs, p.err) // which is no reason to stop the others
 			continue
@@ -103,7 +112,7 @@ func (c *cli) poll(ctx context.Context, d admin.Daemon, names []string, dryRun, 
 			}
 			continue
 		}
-		c.printResult(p.result, dryRun)
+		c.printResult(p.result, dryRun, ctx.Err() != nil)
 		for _, then := range p.result.Then {
 			fmt.Fprintf(c.stdout, "  then would %s\n", then)
 		}
@@ -111,7 +120,7 @@ func (c *cli) poll(ctx context.Context, d admin.Daemon, names []string, dryRun, 
 			fmt.Fprintln(c.stdout, "  nothing was done")
 		}
 	}
-	if failed && len(errs) == 0 {
+	if ctx.Err() != nil || failed && len(errs) == 0 {
 		return errQuiet
 	}
 	return errors.Join(errs...)
@@ -128,7 +137,7 @@ func (c *cli) connected(ctx context.Context, do func(context.Context, admin.Daem
 		fmt.Fprintf(c.stderr, "%v\nThe file has faults; this is the daemon, with the one before:\n", err)
 		return do(ctx, client)
 	}
-	if conf.Log.Level == "info" {
+	if conf.Log.Level == "info" && c.level == "" {
 		conf.Log.Level = "fatal" // the command itself says what happens
 	}
 	log, level := c.logger(conf)
@@ -151,14 +160,25 @@ func (c *cli) daemon(ctx context.Context) (client *admin.Client, running bool) {
 	return client, err == nil
 }
 
-// printResult says what a job came to, for a person.
-func (c *cli) printResult(r mail.Result, dryRun bool) {
+// printAttempt says that an attempt failed, and when the next one is made.
+func (c *cli) printAttempt(r mail.Result) {
+	fmt.Fprintf(c.stderr, "%s: attempt %d failed: %v; trying again in %v, at %s\n",
+		r.Connection, r.Attempts, r.Err, time.Until(r.RetryAt).Round(time.Second), r.RetryAt.Local().Format(time.TimeOnly))
+}
+
+// printResult says what a job came to, for a person, who may have interrupted
+// it.
+func (c *cli) printResult(r mail.Result, dryRun, interrupted bool) {
 	saved := "saved"
 	if dryRun {
 		saved = "would save"
 	}
 	switch r.Outcome {
 	case mail.OutcomeFailed:
+		if interrupted && r.Err.Kind == mail.KindCanceled {
+			fmt.Fprintf(c.stdout, "%s: interrupted\n", r.Connection)
+			break
+		}
 		fmt.Fprintf(c.stdout, "%s: FAILED after %s: %v\n", r.Connection, quantity(r.Attempts, "attempt"), r.Err)
 		if r.Err.Hint != "" {
 			fmt.Fprintf(c.stdout, "  hint: %s\n", r.Err.Hint)
@@ -233,5 +253,6 @@ func (p *progress) show(text string) {
 func (p *progress) clear() {
 	if p.width > 0 {
 		fmt.Fprintf(p.c.stderr, "\r%*s\r", p.width, "")
+		p.width = 0
 	}
 }

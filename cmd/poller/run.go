@@ -23,6 +23,7 @@ ends the daemon with exit code 78.`,
 			hangups := make(chan os.Signal, 1)
 			signal.Notify(hangups, syscall.SIGHUP)
 			defer signal.Stop(hangups)
+			defer onlyTheFirst()() // what a stop lets finish, a second signal does not cut off
 			conf, err := c.load(false)
 			if err != nil {
 				return &failedError{err: err, code: exitConfig}
@@ -37,6 +38,9 @@ ends the daemon with exit code 78.`,
 					err = closed
 				}
 			}()
+			if c.level != "" {
+				a.KeepLogLevel()
+			}
 			return a.Run(cmd.Context(), hangups, nil)
 		}),
 	}

@@ -78,7 +78,7 @@ func busy(t *testing.T) *fake {
 	at := time.Date(2026, 1, 31, 8, 30, 0, 0, time.UTC)
 	failed := &mail.Error{Op: mail.OpConnect, Kind: mail.KindNetwork, Err: errors.New("down"), Hint: "look at it"}
 	result := mail.Result{
-		Job: "ABC", Connection: "a", State: mail.Failed, Outcome: mail.OutcomeFailed, Started: at, Duration: time.Second, Attempts: 2, Messages: 1, Bytes: 3,
+		Job: "ABC", Connection: "a", State: mail.Failed, Outcome: mail.OutcomeFailed, Started: at, Duration: time.Second, Attempts: 2, RetryAt: at, Messages: 1, Bytes: 3,
 		Files: []string{"/srv/a"}, Notified: 1, Unheard: 1, HookError: "exit status 1", Warnings: []string{"w"}, Err: failed, Log: []string{"a line"},
 	}
 	last := admin.View(result)

@@ -23,6 +23,7 @@ type PollView struct {
 	Started     time.Time    `json:"started,omitzero"`
 	Duration    float64      `json:"duration_seconds"`
 	Attempts    int          `json:"attempts"`
+	RetryAt     time.Time    `json:"retry_at,omitzero"` // while it is RETRYING: when the next attempt begins
 	Messages    int          `json:"messages"`
 	Bytes       int64        `json:"bytes"`
 	Files       []string     `json:"files"`
@@ -50,6 +51,7 @@ func View(r mail.Result) PollView {
 		Started:     r.Started.UTC(),
 		Duration:    r.Duration.Seconds(),
 		Attempts:    r.Attempts,
+		RetryAt:     utc(r.RetryAt),
 		Messages:    r.Messages,
 		Bytes:       r.Bytes,
 		Files:       list(r.Files),
@@ -78,6 +80,7 @@ func Result(v PollView) mail.Result {
 		Started:     v.Started,
 		Duration:    duration(v.Duration),
 		Attempts:    v.Attempts,
+		RetryAt:     v.RetryAt,
 		Messages:    v.Messages,
 		Bytes:       v.Bytes,
 		Files:       v.Files,

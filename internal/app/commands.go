@@ -62,7 +62,7 @@ func (a *App) Poll(ctx context.Context, name string, dryRun bool) (mail.Result, 
 	case !c.Enabled:
 		return mail.Result{}, fmt.Errorf("%s: %w", name, admin.ErrDisabled)
 	case dryRun:
-		return a.poller.Preview(ctx, c), nil
+		return a.poller.Preview(stepwise(ctx, a.log.Named("poll"), name), c), nil
 	}
 	result, err := a.scheduler.PollNow(ctx, name)
 	return result, named(err)
@@ -115,7 +115,7 @@ func (a *App) Test(ctx context.Context, name string) (mail.Test, error) {
 	if _, busy := a.job(name); busy {
 		return mail.Test{}, fmt.Errorf("%s: %w", name, admin.ErrBusy)
 	}
-	return a.poller.Test(ctx, c), nil
+	return a.poller.Test(stepwise(ctx, a.log.Named("poll"), name), c), nil
 }
 
 // KeepNoCertificates has those that are not trusted kept nowhere: for a state
@@ -203,7 +203,7 @@ func Connect(ctx context.Context, c *config.Config, build Build, log *zap.Logger
 	client := admin.NewClient(SocketPath(c.StateDir))
 	_, err = client.Status(ctx)
 	if err == nil {
-		return client, func() error { return nil }, nil
+		return distant{client, log.Named("poll")}, func() error { return nil }, nil
 	}
 	if !errors.Is(err, admin.ErrNoDaemon) {
 		return nil, nil, err
@@ -213,6 +213,23 @@ func Connect(ctx context.Context, c *config.Config, build Build, log *zap.Logger
 		return nil, nil, err
 	}
 	return &alone{App: a, slots: make(chan struct{}, min(c.Limits.Polls, c.Limits.PollsPerHost))}, a.Close, nil
+}
+
+// distant is a daemon whose polls are logged here, too, as far as it tells of
+// them.
+type distant struct {
+	*admin.Client
+	log *zap.Logger
+}
+
+// Poll implements admin.Connections.
+func (d distant) Poll(ctx context.Context, name string, dryRun bool) (mail.Result, error) {
+	return d.Client.Poll(stepwise(ctx, d.log, name), name, dryRun)
+}
+
+// Test implements admin.Connections.
+func (d distant) Test(ctx context.Context, name string) (mail.Test, error) {
+	return d.Client.Test(stepwise(ctx, d.log, name), name)
 }
 
 // alone is an App whose schedule does not run.

@@ -165,7 +165,9 @@ func (a *App) Reload(ctx context.Context) (warnings []string, err error) {
 	a.secrets.Reset()
 	a.keys.Reset()
 	a.config.Store(newLoaded(c))
-	a.setLevel(c.Log.Level)
+	if !a.levelKept {
+		a.setLevel(c.Log.Level)
+	}
 	a.readKeys(context.WithoutCancel(ctx)) // also when who asked has gone: what is begun is done whole
 	a.apply()
 	a.log.Info("configuration reloaded", zap.Int("connections", len(c.Connections)))
@@ -177,6 +179,10 @@ func Warning(f config.Fault) string {
 	f.Message = "warning: " + f.Message
 	return f.Error()
 }
+
+// KeepLogLevel has a reload leave the level of the log as it is, whatever the
+// file says. It is called ahead of Run.
+func (a *App) KeepLogLevel() { a.levelKept = true }
 
 func (a *App) setLevel(name string) {
 	if level, err := zap.ParseAtomicLevel(name); err == nil { // validated when it was loaded

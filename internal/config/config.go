@@ -36,8 +36,9 @@ type Config struct {
 
 // Log says how the log is written.
 type Log struct {
-	Level  string // debug, info, warn or error
-	Format string // auto, json or console
+	Level   string // debug, info, warn or error
+	Format  string // auto, json or console
+	Headers bool   // the line of a saved message has its sender and subject
 }
 
 // Limits bound the polls in progress at once.
@@ -93,7 +94,7 @@ func newConfig(path string) *Config {
 		Listen:        "127.0.0.1:9469",
 		StateDir:      "/var/lib/poller",
 		ShutdownGrace: 30 * time.Second, MetricsPerConnection: true,
-		Log:    Log{Level: "info", Format: "auto"},
+		Log:    Log{Level: "info", Format: "auto", Headers: true},
 		Limits: Limits{Polls: 64, PollsPerHost: 8},
 	}
 }

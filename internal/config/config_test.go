@@ -396,7 +396,7 @@ func TestTheStateDirectoryIsSystemds(t *testing.T) {
 func TestDefaultsOfTheFile(t *testing.T) {
 	t.Parallel()
 	c := load(t, minimal)
-	if c.Listen != "127.0.0.1:9469" || c.ShutdownGrace.Seconds() != 30 || c.Log != (Log{"info", "auto"}) || c.Limits != (Limits{64, 8}) {
+	if c.Listen != "127.0.0.1:9469" || c.ShutdownGrace.Seconds() != 30 || c.Log != (Log{"info", "auto", true}) || c.Limits != (Limits{64, 8}) {
 		t.Errorf("got %+v", c)
 	}
 	for _, off := range []string{`""`, "", "~"} {

@@ -65,6 +65,7 @@ var topKeys = []key[top]{
 var logKeys = []key[Log]{
 	of("level", "the least level that is written", choice("debug", "info", "warn", "error"), func(c *Log) *string { return &c.Level }),
 	of("format", "auto is console on a terminal and JSON elsewhere", choice("auto", "json", "console"), func(c *Log) *string { return &c.Format }),
+	of("headers", "whether the line of a saved message has its sender and subject", enabled(), func(c *Log) *bool { return &c.Headers }),
 }
 
 var limitKeys = []key[Limits]{

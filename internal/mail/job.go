@@ -43,6 +43,7 @@ type Result struct {
 	Started    time.Time
 	Duration   time.Duration
 	Attempts   int
+	RetryAt    time.Time // while it is RETRYING: when the next attempt begins
 
 	Messages    int      // saved and visible
 	Bytes       int64    // their octets

@@ -311,13 +311,31 @@ func onTerminal(t *testing.T, args ...string) *terminal {
 // answer waits for a question, and types.
 func (x *terminal) answer(question, keys string) {
 	x.t.Helper()
+	x.until(question, func(text string) bool { return strings.Contains(text, question) && strings.HasSuffix(text, ": ") })
+	x.keys(keys)
+}
+
+// await waits for a text.
+func (x *terminal) await(text string) {
+	x.t.Helper()
+	x.until(text, func(said string) bool { return strings.Contains(said, text) })
+}
+
+// keys types.
+func (x *terminal) keys(keys string) {
+	x.t.Helper()
+	if _, err := x.tty.WriteString(keys); err != nil {
+		x.t.Fatal(err)
+	}
+}
+
+// until waits until what was said since the last time is enough.
+func (x *terminal) until(question string, enough func(said string) bool) {
+	x.t.Helper()
 	for late := time.After(rig.Patience); ; {
 		text, changed := x.said.From(x.mark)
-		if at := strings.Index(text, question); at >= 0 && strings.HasSuffix(text, ": ") {
+		if enough(text) {
 			x.mark += len(text)
-			if _, err := x.tty.WriteString(keys); err != nil {
-				x.t.Fatal(err)
-			}
 			return
 		}
 		select {
@@ -396,7 +414,7 @@ func TestAPersonGivesUp(t *testing.T) {
 	}
 	x = onTerminal(t, args...)
 	x.answer("Password", "half a pass\x03")
-	if text, code := x.end(); code != 1 || !strings.Contains(text, "given up") || strings.Contains(text, "half") {
+	if text, code := x.end(); code != 130 || !strings.Contains(text, "interrupted: given up; nothing was written") || strings.Contains(text, "half a") {
 		t.Errorf("%d: %s", code, text)
 	}
 	if files := filesBelow(t, filepath.Dir(s.Config)); len(files) != 0 {
