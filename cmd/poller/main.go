@@ -147,8 +147,8 @@ marks them as seen. It never loses a message and never delivers one twice.`,
 	root.PersistentFlags().StringVar(&c.path, "config", path, "configuration `file` (or $POLLER_CONFIG)")
 	root.PersistentFlags().Var(&c.level, "log-level", "the least `level` that is logged, whatever the configuration says: "+strings.Join(logLevels, ", "))
 	_ = root.RegisterFlagCompletionFunc("log-level", cobra.FixedCompletions(logLevels, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
-	_ = root.MarkPersistentFlagFilename("config", "yaml", "yml", "json")                    // the flag is there
-	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp) // no command takes files
+	_ = root.MarkPersistentFlagFilename("config", "yaml", "yml", "json")                                                    // the flag is there
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)                                 // no command takes files
 	root.AddCommand(
 		newInit(c), newRun(c), newReload(c), newCheck(c), newTest(c), newPoll(c), newCerts(c), newOAuth(c), newForget(c), newRetry(c),
 		newStatus(c), newJobs(c), newDemo(c), newVersion(c), newMan(c),

@@ -77,7 +77,7 @@ func TestWhatIsNotOpenAPIIsNoticed(t *testing.T) {
 		"a merge key":                           {text, "get:\n      <<: {summary: x}\n", "merge key"},
 		"an alias":                              {text, "get:\n      summary: &a x\n      description: *a\n", "alias"},
 		"a key given twice":                     {text, text + "      summary: x\n", "already defined"},
-		"a key that is not known":               {text, text + "      sumary: x\n", "sumary"},
+		"a key that is not known":               {text, text + "      headline: x\n", "headline"},
 		"a reference to nothing":                {`"#/components/responses/Version"`, `"#/components/responses/Versions"`, "Versions"},
 		"a type that there is not":              {"port: {type: integer}", "port: {type: int}", `"int"`},
 		"a pattern that is none":                {`"^[0-9a-f]{64}$"`, `"^[0-9a-f{64}$"`, "regexp"},
