@@ -115,7 +115,10 @@ func (a *App) Test(ctx context.Context, name string) (mail.Test, error) {
 	if _, busy := a.job(name); busy {
 		return mail.Test{}, fmt.Errorf("%s: %w", name, admin.ErrBusy)
 	}
-	return a.poller.Test(stepwise(ctx, a.log.Named("poll"), name), c), nil
+	if a.running.Load() { // a command shows the steps itself
+		ctx = stepwise(ctx, a.log.Named("poll"), name)
+	}
+	return a.poller.Test(ctx, c), nil
 }
 
 // KeepNoCertificates has those that are not trusted kept nowhere: for a state
@@ -225,11 +228,6 @@ type distant struct {
 // Poll implements admin.Connections.
 func (d distant) Poll(ctx context.Context, name string, dryRun bool) (mail.Result, error) {
 	return d.Client.Poll(stepwise(ctx, d.log, name), name, dryRun)
-}
-
-// Test implements admin.Connections.
-func (d distant) Test(ctx context.Context, name string) (mail.Test, error) {
-	return d.Client.Test(stepwise(ctx, d.log, name), name)
 }
 
 // alone is an App whose schedule does not run.
