@@ -103,6 +103,7 @@ type cli struct {
 	stdout, stderr io.Writer
 	path           string    // of the configuration
 	level          logLevel  // of the log, whatever the configuration says; empty for what it says
+	logged         bool      // the log shows on standard error what goes on
 	interrupted    sync.Once // said that a signal ended the command
 }
 

@@ -74,7 +74,7 @@ func (c *cli) poll(ctx context.Context, d admin.Daemon, names []string, dryRun, 
 		defer close(started)
 		for i, name := range names {
 			group.Go(func() error {
-				bar := newProgress(c, asJSON || len(names) > 1 || c.level != "")
+				bar := newProgress(c, asJSON || len(names) > 1 || c.logged)
 				trace := bar.trace()
 				trace.Job = func(r mail.Result) {
 					if r.State == mail.Retrying {
@@ -140,6 +140,7 @@ func (c *cli) connected(ctx context.Context, do func(context.Context, admin.Daem
 	if conf.Log.Level == "info" && c.level == "" {
 		conf.Log.Level = "fatal" // the command itself says what happens
 	}
+	c.logged = conf.Log.Level == "debug" || conf.Log.Level == "info"
 	log, level := c.logger(conf)
 	d, done, err := app.Connect(ctx, conf, build(), log, level)
 	if err != nil {
