@@ -21,7 +21,7 @@ MAILSERVERS := .cache/servers
 ANEW    := -count=1
 # Tests with a module of their own.
 WIRES   := test/wires
-MODULES := $(WIRES) test/oauth
+MODULES := $(WIRES) test/oauth test/openapi
 
 .PHONY: help
 help: ## List the targets

@@ -26,6 +26,9 @@ func newAsker(terminal *os.File, out io.Writer) *asker {
 
 var errGivenUp = errors.New("given up; nothing was written")
 
+// errBack is the judgement on an answer that asks for the question before.
+var errBack = errors.New("back")
+
 // ask asks until the answer is a good one. An empty answer is the fallback.
 func (a *asker) ask(ctx context.Context, question, fallback string, judge func(string) error) (string, error) {
 	if fallback != "" {
@@ -40,7 +43,9 @@ func (a *asker) ask(ctx context.Context, question, fallback string, judge func(s
 		if answer = strings.TrimSpace(answer); answer == "" {
 			answer = fallback
 		}
-		if err := judge(answer); err != nil {
+		if err := judge(answer); errors.Is(err, errBack) {
+			return "", err
+		} else if err != nil {
 			fmt.Fprintf(a.out, "  %v\n", err)
 			continue
 		}
@@ -49,21 +54,24 @@ func (a *asker) ask(ctx context.Context, question, fallback string, judge func(s
 }
 
 // agree asks for a yes or a no.
-func (a *asker) agree(ctx context.Context, question string, yes bool) (bool, error) {
-	choice := " (y/n)"
+func (a *asker) agree(ctx context.Context, question string, usual bool) (bool, error) {
 	fallback := "n"
-	if yes {
+	if usual {
 		fallback = "y"
 	}
-	answer, err := a.ask(ctx, question+choice, fallback, func(s string) error {
-		switch strings.ToLower(s) {
-		case "y", "yes", "n", "no":
-			return nil
-		}
-		return errors.New("y or n")
-	})
-	return strings.HasPrefix(strings.ToLower(answer), "y"), err
+	answer, err := a.ask(ctx, question+" (y/n)", fallback, yesOrNo)
+	return yes(answer), err
 }
+
+func yesOrNo(answer string) error {
+	switch strings.ToLower(answer) {
+	case "y", "yes", "n", "no":
+		return nil
+	}
+	return errors.New("y or n")
+}
+
+func yes(answer string) bool { return strings.HasPrefix(strings.ToLower(answer), "y") }
 
 // secret asks for what must not be seen: the terminal does not echo it.
 func (a *asker) secret(ctx context.Context, question string, judge func(string) error) (string, error) {
@@ -89,7 +97,9 @@ func (a *asker) secret(ctx context.Context, question string, judge func(string) 
 		if err != nil {
 			return "", errors.Join(err, term.Restore(fd, before)) // Ctrl-C must not leave it without echo
 		}
-		if err := judge(answer); err != nil {
+		if err := judge(answer); errors.Is(err, errBack) {
+			return "", err
+		} else if err != nil {
 			fmt.Fprintf(a.out, "  %v\n", err)
 			continue
 		}

@@ -27,7 +27,7 @@ soon. The exit code is 1 when there is a fault.`,
 				return err
 			}
 			for _, text := range app.Doubts(cmd.Context(), conf) {
-				fmt.Fprintln(c.stderr, warning(config.Fault{File: conf.Path, Message: text}))
+				fmt.Fprintln(c.stderr, app.Warning(config.Fault{File: conf.Path, Message: text}))
 			}
 			if show {
 				return conf.Show(c.stdout)

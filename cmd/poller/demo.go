@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,7 +60,7 @@ func (c *cli) demo(ctx context.Context, once bool) (err error) {
 	if err != nil {
 		return err
 	}
-	conf.Log.Level = "warn"
+	conf.Log.Level = cmp.Or(string(c.level), "warn")
 	log, level := c.logger(conf)
 
 	show := &arrivals{c: c, total: servers.Total()}

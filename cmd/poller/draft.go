@@ -17,7 +17,7 @@ type draft struct {
 	Username, PasswordFile               string
 	Provider, ClientID, ClientSecretFile string
 	Tenant                               string
-	Folder, Disposition                  string
+	Folder, Disposition, MaxMessages     string
 	CAFile, StateDir                     string
 }
 

@@ -23,7 +23,8 @@ that are still on the server are delivered again. It asks first.`,
 		RunE: action(func(cmd *cobra.Command, names []string) error {
 			if !yes {
 				fmt.Fprintf(c.stderr, "Messages of %s that are still on the server will be delivered again. Go on? [y/N] ", strings.Join(names, ", "))
-				answer, _ := bufio.NewReader(c.stdin).ReadString('\n')
+				lines := &asker{lines: bufio.NewReader(c.stdin)}
+				answer, _ := lines.read(cmd.Context(), func() (string, error) { return lines.lines.ReadString('\n') }) // none is a no
 				if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
 					return fmt.Errorf("nothing forgotten")
 				}

@@ -3,16 +3,17 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
-	"syscall"
+	"sync"
 	_ "time/tzdata" // CRON_TZ= works on a host without time zones
 
 	"github.com/spf13/cobra"
@@ -39,22 +40,29 @@ const (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	ctx, stop := untilSignal(context.Background())
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
 }
 
 // run is the program; what it returns is its exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	root := newRoot(&cli{stdout: stdout, stderr: stderr, stdin: os.Stdin})
+	c := &cli{stdout: stdout, stderr: stderr, stdin: os.Stdin}
+	root := newRoot(c)
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	if code, ok := interruption(ctx); ok {
+		c.sayInterrupted(err)
+		return code
+	}
 	var failed *failedError
 	switch {
-	case err == nil:
-		return 0
 	case errors.As(err, &failed):
 		if failed.err != nil {
 			fmt.Fprintln(stderr, describe(failed.err))
@@ -93,8 +101,32 @@ func describe(err error) string {
 type cli struct {
 	stdin          *os.File
 	stdout, stderr io.Writer
-	path           string // of the configuration
+	path           string    // of the configuration
+	level          logLevel  // of the log, whatever the configuration says; empty for what it says
+	logged         bool      // the log shows on standard error what goes on
+	interrupted    sync.Once // said that a signal ended the command
 }
+
+// logLevel is a level of the log, as the configuration has it.
+type logLevel string
+
+// logLevels are all of them.
+var logLevels = []string{"debug", "info", "warn", "error"}
+
+// Set implements pflag.Value.
+func (l *logLevel) Set(text string) error {
+	if text = strings.ToLower(text); !slices.Contains(logLevels, text) {
+		return fmt.Errorf("accepted: %s", strings.Join(logLevels, ", "))
+	}
+	*l = logLevel(text)
+	return nil
+}
+
+// String implements pflag.Value.
+func (l *logLevel) String() string { return string(*l) }
+
+// Type implements pflag.Value.
+func (l *logLevel) Type() string { return "level" }
 
 const defaultConfig = "/etc/poller/poller.yaml"
 
@@ -114,10 +146,12 @@ marks them as seen. It never loses a message and never delivers one twice.`,
 		path = defaultConfig
 	}
 	root.PersistentFlags().StringVar(&c.path, "config", path, "configuration `file` (or $POLLER_CONFIG)")
-	_ = root.MarkPersistentFlagFilename("config", "yaml", "yml", "json")                    // the flag is there
-	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp) // no command takes files
+	root.PersistentFlags().Var(&c.level, "log-level", "the least `level` that is logged, whatever the configuration says: "+strings.Join(logLevels, ", "))
+	_ = root.RegisterFlagCompletionFunc("log-level", cobra.FixedCompletions(logLevels, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
+	_ = root.MarkPersistentFlagFilename("config", "yaml", "yml", "json")                                                    // the flag is there
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)                                 // no command takes files
 	root.AddCommand(
-		newInit(c), newRun(c), newCheck(c), newTest(c), newPoll(c), newCerts(c), newOAuth(c), newForget(c), newRetry(c),
+		newInit(c), newRun(c), newReload(c), newCheck(c), newTest(c), newPoll(c), newCerts(c), newOAuth(c), newForget(c), newRetry(c),
 		newStatus(c), newJobs(c), newDemo(c), newVersion(c), newMan(c),
 	)
 	return root
@@ -157,17 +191,13 @@ func (c *cli) load(quiet bool) (*config.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	conf.Log.Level = cmp.Or(string(c.level), conf.Log.Level)
 	if !quiet {
 		for _, w := range conf.Warnings {
-			fmt.Fprintln(c.stderr, warning(w))
+			fmt.Fprintln(c.stderr, app.Warning(w))
 		}
 	}
 	return conf, nil
-}
-
-func warning(f config.Fault) string {
-	f.Message = "warning: " + f.Message
-	return f.Error()
 }
 
 // logger writes to standard error: JSON, or for a person at a terminal lines.
@@ -181,7 +211,7 @@ func (c *cli) logger(conf *config.Config) (*zap.Logger, zap.AtomicLevel) {
 	encoding.EncodeDuration = zapcore.SecondsDurationEncoder
 	encoder := zapcore.NewJSONEncoder(encoding)
 	if conf.Log.Format == "console" || conf.Log.Format == "auto" && isTerminal(c.stderr) {
-		encoding.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05")
+		encoding.EncodeTime = zapcore.TimeEncoderOfLayout("2006-01-02T15:04:05.000Z07:00")
 		encoding.EncodeDuration = zapcore.StringDurationEncoder
 		encoder = zapcore.NewConsoleEncoder(encoding)
 	}

@@ -43,9 +43,10 @@ The configuration:
 The journal of what was saved, the job history, and the socket for commands.
 .El
 .Sh EXIT STATUS
-0 when all is well, 1 when a command failed, 2 when it was used wrongly.
+0 when all is well, 1 when a command failed, 2 when it was used wrongly, 130 and 143
+when it was interrupted by SIGINT or SIGTERM.
 .Cm run
-ends with 78 when its configuration has a fault.
+ends with 0 when a signal stops it, and with 78 when its configuration has a fault.
 .Sh SEE ALSO
 .Xr poller.yaml 5
 `)

@@ -27,7 +27,9 @@ func newPoll(c *cli) *cobra.Command {
 		Long: `Poll runs one job of each named connection in the foreground: through the
 daemon where one is running, so that no mailbox is polled by two at once, else by
 itself. Several are polled at the same time. The exit code is 1 when one of them
-failed.
+failed, or the hook (notify) of one did: then the messages are saved, and the next
+job runs the hook again. Ctrl-C has the message at hand finished, and ends with 130;
+nothing is lost.
 
 With --dry-run it says what would be saved, under which name, and what would be
 done on the server, and does none of it. With --json there is an object for each
@@ -70,6 +72,7 @@ func (c *cli) poll(ctx context.Context, d admin.Daemon, names []string, dryRun, 
 	for i := range results {
 		results[i] = make(chan polled, 1)
 	}
+	defer c.whenInterrupted(ctx, "the message at hand is finished, and nothing is lost: what was saved stays saved, and the next job goes on from there; Ctrl-C again ends at once")()
 	ctx, cancel := context.WithCancel(ctx)
 	var group errgroup.Group
 	group.SetLimit(atOnce)
@@ -78,8 +81,15 @@ func (c *cli) poll(ctx context.Context, d admin.Daemon, names []string, dryRun, 
 		defer close(started)
 		for i, name := range names {
 			group.Go(func() error {
-				bar := newProgress(c, asJSON || len(names) > 1)
-				result, err := d.Poll(mail.WithTrace(ctx, bar.trace()), name, dryRun)
+				bar := newProgress(c, asJSON || len(names) > 1 || c.logged)
+				trace := bar.trace()
+				trace.Job = func(r mail.Result) {
+					if r.State == mail.Retrying {
+						bar.clear()
+						c.printAttempt(r)
+					}
+				}
+				result, err := d.Poll(mail.WithTrace(ctx, trace), name, dryRun)
 				bar.clear()
 				results[i] <- polled{result, err}
 				return nil
@@ -97,7 +107,7 @@ func (c *cli) poll(ctx context.Context, d admin.Daemon, names []string, dryRun, 
 		p := <-result
 		if p.err != nil {
 			if ctx.Err() != nil {
-				return p.err
+				return errQuiet
 			}
 			errs = append(errs, p.err) // which is no reason to stop the others
 			if asJSON {
@@ -105,14 +115,14 @@ func (c *cli) poll(ctx context.Context, d admin.Daemon, names []string, dryRun, 
 			}
 			continue
 		}
-		failed = failed || p.result.State == mail.Failed
+		failed = failed || p.result.State == mail.Failed || p.result.Unheard > 0
 		if asJSON {
 			if err := c.encode(p.result); err != nil {
 				return err
 			}
 			continue
 		}
-		c.printResult(p.result, dryRun)
+		c.printResult(p.result, dryRun, ctx.Err() != nil)
 		for _, then := range p.result.Then {
 			fmt.Fprintf(c.stdout, "  then would %s\n", then)
 		}
@@ -120,7 +130,7 @@ func (c *cli) poll(ctx context.Context, d admin.Daemon, names []string, dryRun, 
 			fmt.Fprintln(c.stdout, "  nothing was done")
 		}
 	}
-	if failed && len(errs) == 0 {
+	if ctx.Err() != nil || failed && len(errs) == 0 {
 		return errQuiet
 	}
 	return errors.Join(errs...)
@@ -174,9 +184,10 @@ func (c *cli) connected(ctx context.Context, do func(context.Context, admin.Daem
 		fmt.Fprintf(c.stderr, "%v\nThe file has faults; this is the daemon, with the one before:\n", err)
 		return do(ctx, client)
 	}
-	if conf.Log.Level == "info" {
+	if conf.Log.Level == "info" && c.level == "" {
 		conf.Log.Level = "fatal" // the command itself says what happens
 	}
+	c.logged = conf.Log.Level == "debug" || conf.Log.Level == "info"
 	log, level := c.logger(conf)
 	d, done, err := app.Connect(ctx, conf, build(), log, level)
 	if err != nil {
@@ -197,14 +208,25 @@ func (c *cli) daemon(ctx context.Context) (client *admin.Client, running bool) {
 	return client, err == nil
 }
 
-// printResult says what a job came to, for a person.
-func (c *cli) printResult(r mail.Result, dryRun bool) {
+// printAttempt says that an attempt failed, and when the next one is made.
+func (c *cli) printAttempt(r mail.Result) {
+	fmt.Fprintf(c.stderr, "%s: attempt %d failed: %v; trying again in %v, at %s\n",
+		r.Connection, r.Attempts, r.Err, time.Until(r.RetryAt).Round(time.Second), r.RetryAt.Local().Format(time.TimeOnly))
+}
+
+// printResult says what a job came to, for a person, who may have interrupted
+// it.
+func (c *cli) printResult(r mail.Result, dryRun, interrupted bool) {
 	saved := "saved"
 	if dryRun {
 		saved = "would save"
 	}
 	switch r.Outcome {
 	case mail.OutcomeFailed:
+		if interrupted && r.Err.Kind == mail.KindCanceled {
+			fmt.Fprintf(c.stdout, "%s: interrupted\n", r.Connection)
+			break
+		}
 		fmt.Fprintf(c.stdout, "%s: FAILED after %s: %v\n", r.Connection, quantity(r.Attempts, "attempt"), r.Err)
 		if r.Err.Hint != "" {
 			fmt.Fprintf(c.stdout, "  hint: %s\n", r.Err.Hint)
@@ -228,6 +250,9 @@ func (c *cli) printResult(r mail.Result, dryRun bool) {
 	}
 	for _, w := range r.Warnings {
 		fmt.Fprintf(c.stdout, "%s: warning: %s\n", r.Connection, w)
+	}
+	if r.Unheard > 0 {
+		fmt.Fprintf(c.stdout, "%s: hooks failing: the messages are saved, and the next job runs the hook again\n", r.Connection)
 	}
 }
 
@@ -276,5 +301,6 @@ func (p *progress) show(text string) {
 func (p *progress) clear() {
 	if p.width > 0 {
 		fmt.Fprintf(p.c.stderr, "\r%*s\r", p.width, "")
+		p.width = 0
 	}
 }

@@ -85,6 +85,9 @@ func (c *cli) printConnections(connections []admin.ConnectionView) {
 				last += " " + quantity(v.Last.Messages, "message")
 			}
 		}
+		if v.Hooks != nil && v.Hooks.Failing && v.Enabled {
+			last = strings.TrimPrefix(last+", hooks failing", "-, ")
+		}
 		next := clock(v.Next)
 		if v.BackingOffUntil.After(time.Now()) {
 			next = "backing off until " + clock(v.BackingOffUntil)
@@ -99,10 +102,36 @@ func (c *cli) printConnections(connections []admin.ConnectionView) {
 				fmt.Fprintf(c.stdout, "  hint: %s\n", v.Last.Error.Hint)
 			}
 		}
+		if v.Hooks != nil && v.Hooks.Failing && v.Enabled {
+			c.printHooks(v)
+		}
 		for _, m := range v.Aside {
 			fmt.Fprintf(c.stdout, "\n%s: passes over message %s (%s): %s\n", v.Name, m.ID, octets(m.Size), m.Reason)
 		}
 	}
+}
+
+// printHooks says that hooks are failing, although the messages are saved.
+func (c *cli) printHooks(v admin.ConnectionView) {
+	state := ""
+	if v.Last != nil {
+		state = string(v.Last.State) + ", "
+	}
+	why := "the next job tells why"
+	if v.Hooks.Error != "" {
+		why = "last error: " + short(v.Hooks.Error)
+	}
+	fmt.Fprintf(c.stdout, "\n%s: %shooks failing since %s: %s due; %s\n  hint: correct the program of notify, then run `poller poll %s`: it runs the hook again for each message\n",
+		v.Name, state, clock(v.Hooks.FailingSince), quantity(v.Hooks.Due, "message"), why, shell(v.Name))
+}
+
+// short is as much of what a program wrote as a line of a table holds.
+func short(text string) string {
+	const most = 200 // bytes
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + " ..."
 }
 
 func newJobs(c *cli) *cobra.Command {
@@ -192,6 +221,8 @@ func (c *cli) printJob(j mail.Result) {
 		{"disposed of", j.Disposed},
 		{"failures", j.Failures},
 		{"passed over", j.Aside},
+		{"hooks run", j.Notified},
+		{"hooks failed", j.Unheard},
 	} {
 		fmt.Fprintf(w, "%s\t%v\n", fact.name, fact.value)
 	}
@@ -219,6 +250,8 @@ func (c *cli) printJobs(jobs []mail.Result) {
 		reason := ""
 		if j.Err != nil {
 			reason = j.Err.Error()
+		} else if j.HookError != "" {
+			reason = "hooks failing: " + short(j.HookError)
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%s\t%v\t%s\n", shortID(j.Job), clock(j.Started), j.Connection, j.State,
 			j.Attempts, j.Messages, octets(j.Bytes), j.Duration.Round(time.Millisecond), reason)

@@ -51,8 +51,10 @@ type Lifecycle interface {
 	// Ready reports why no polls are started: still starting, or stopping.
 	Ready(ctx context.Context) error
 	// Reload puts the configuration file into force and returns when it is,
-	// or says why the old configuration stays.
-	Reload(ctx context.Context) error
+	// with its warnings. When the file has problems it fails with
+	// ErrConfiguration, whose text is one line a problem, and the old
+	// configuration stays.
+	Reload(ctx context.Context) (warnings []string, err error)
 	Status(ctx context.Context) (Status, error)
 }
 
@@ -108,12 +110,14 @@ type JobFilter struct {
 	Limit      int        // at most this many; 0 means 100
 }
 
-// Why a connection cannot be worked on. They keep their identity over HTTP.
+// Why something cannot be done. They keep their identity over HTTP.
 var (
 	ErrUnknown  = errors.New("no connection of this name is configured")
 	ErrBusy     = errors.New("the connection is being polled already")
 	ErrDisabled = errors.New("the connection is disabled")
 	ErrNoJob    = errors.New("there is no job of this id in the history")
+
+	ErrConfiguration = errors.New("the configuration file has problems")
 )
 
 // ErrNoDaemon is what a Client's methods fail with when nobody listens on the

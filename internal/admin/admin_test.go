@@ -19,6 +19,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // answers with the zero value.
 type fake struct {
 	health, ready, reload func(context.Context) error
+	warnings              []string // of a reload
 	status                admin.Status
 	connections           []admin.ConnectionView
 	jobs                  func(admin.JobFilter) ([]mail.Result, error)
@@ -33,7 +34,8 @@ type fake struct {
 
 func (f *fake) Health(ctx context.Context) error { return run(ctx, f.health) }
 func (f *fake) Ready(ctx context.Context) error  { return run(ctx, f.ready) }
-func (f *fake) Reload(ctx context.Context) error { return run(ctx, f.reload) }
+
+func (f *fake) Reload(ctx context.Context) ([]string, error) { return f.warnings, run(ctx, f.reload) }
 
 func (f *fake) Grants(context.Context) ([]admin.GrantView, error) { return f.grants, nil }
 

@@ -78,13 +78,13 @@ func busy(t *testing.T) *fake {
 	at := time.Date(2026, 1, 31, 8, 30, 0, 0, time.UTC)
 	failed := &mail.Error{Op: mail.OpConnect, Kind: mail.KindNetwork, Err: errors.New("down"), Hint: "look at it"}
 	result := mail.Result{
-		Job: "ABC", Connection: "a", State: mail.Failed, Outcome: mail.OutcomeFailed, Started: at, Duration: time.Second, Attempts: 2, Messages: 1, Bytes: 3,
-		Files: []string{"/srv/a"}, Notified: 1, Unheard: 1, Warnings: []string{"w"}, Err: failed, Log: []string{"a line"},
+		Job: "ABC", Connection: "a", State: mail.Failed, Outcome: mail.OutcomeFailed, Started: at, Duration: time.Second, Attempts: 2, RetryAt: at, Messages: 1, Bytes: 3,
+		Files: []string{"/srv/a"}, Notified: 1, Unheard: 1, HookError: "exit status 1", Warnings: []string{"w"}, Err: failed, Log: []string{"a line"},
 	}
 	last := admin.View(result)
 	return &fake{
 		status:      admin.Status{Version: "v1", Commit: "abc", Go: "go1", Started: at, Config: "/etc/poller/poller.yaml", Loaded: at},
-		connections: []admin.ConnectionView{{Name: "a/b", Enabled: true, State: admin.Idle, Last: &last, Next: at, Aside: []admin.AsideView{{ID: "7", Reason: "too large", TooLarge: true}}}},
+		connections: []admin.ConnectionView{{Name: "a/b", Enabled: true, State: admin.Idle, Last: &last, Next: at, Hooks: admin.ViewHooks(mail.Hooks{Due: 2, Since: at, Error: "exit status 1"}), Aside: []admin.AsideView{{ID: "7", Reason: "too large", TooLarge: true}}}},
 		jobs: func(f admin.JobFilter) ([]mail.Result, error) {
 			if f.ID == "NONE" {
 				return nil, nil

@@ -18,8 +18,9 @@ import (
 	"mailpoller/internal/mail"
 )
 
-// maxProblem bounds what is read of a refusal, in octets.
-const maxProblem = 64 << 10
+// maxProblem bounds what is read of a refusal, in bytes: a file may have a
+// thousand problems.
+const maxProblem = 8 << 20
 
 // Client asks the daemon behind a control socket. Its methods are those of
 // Daemon, fail with ErrNoDaemon when there is none, and may be called by many
@@ -58,8 +59,10 @@ func (c *Client) Ready(ctx context.Context) error {
 }
 
 // Reload is Daemon's.
-func (c *Client) Reload(ctx context.Context) error {
-	return c.call(ctx, http.MethodPost, "/-/reload", nil)
+func (c *Client) Reload(ctx context.Context) ([]string, error) {
+	var reply reloaded
+	err := c.call(ctx, http.MethodPost, "/api/v1/reload", &reply)
+	return reply.Warnings, err
 }
 
 // Status is Daemon's.

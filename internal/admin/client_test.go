@@ -44,7 +44,6 @@ func TestTheClientIsTheDaemonSeenFromElsewhere(t *testing.T) {
 		retry:  func(string) (int, error) { return 3, nil },
 		forget: func(string) (int, error) { return 5, nil },
 		health: func(context.Context) error { return errors.New("store") },
-		reload: func(context.Context) error { return errors.New("f:1:2: bad\nf:2:2: bad") },
 	}
 	client, _ := control(t, d)
 
@@ -70,8 +69,34 @@ func TestTheClientIsTheDaemonSeenFromElsewhere(t *testing.T) {
 	equal(t, "Forget", 5, n, err)
 	equal(t, "Ready", nil, client.Ready(ctx), nil)
 	equal(t, "Health", "not healthy: store", fmt.Sprint(client.Health(ctx)), nil)
-	equal(t, "Reload", "f:1:2: bad\nf:2:2: bad", fmt.Sprint(client.Reload(ctx)), nil)
 }
+
+// TestAReloadIsAnsweredWithAllThereIsToSay: the warnings of a file that is in
+// force, or every problem of one that is not, as many as a file may have.
+func TestAReloadIsAnsweredWithAllThereIsToSay(t *testing.T) {
+	t.Parallel()
+	d := &fake{warnings: []string{"f:1:2: warning: odd", "f: warning: listen: a change takes a restart"}}
+	client, _ := control(t, d)
+	warnings, err := client.Reload(t.Context())
+	equal(t, "Reload", d.warnings, warnings, err)
+
+	problem := "/etc/poller/poller.yaml:1:2: " + strings.Repeat("é", 200)
+	problems := strings.TrimSuffix(strings.Repeat(problem+"\n", 1001), "\n")
+	d.reload = func(context.Context) error { return fmt.Errorf("%s%w", problems, silent{admin.ErrConfiguration}) }
+	if _, err := client.Reload(t.Context()); !errors.Is(err, admin.ErrConfiguration) || err.Error() != problems {
+		t.Errorf("%.300v", err)
+	}
+	d.reload = func(context.Context) error { return errors.New("stopping") }
+	if _, err := client.Reload(t.Context()); err == nil || errors.Is(err, admin.ErrConfiguration) || err.Error() != "stopping" {
+		t.Errorf("%v", err)
+	}
+}
+
+// silent is an error without a text.
+type silent struct{ error }
+
+func (silent) Error() string   { return "" }
+func (s silent) Unwrap() error { return s.error }
 
 func TestALoginIsFollowedAsItHappens(t *testing.T) {
 	t.Parallel()

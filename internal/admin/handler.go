@@ -67,7 +67,7 @@ func routes(d Daemon, metrics http.Handler) []route {
 		{"GET /-/healthy", Public, probe("healthy", d.Health)},
 		{"GET /-/ready", Public, probe("ready", d.Ready)},
 		{"POST /-/reload", Local, reload(d)},
-		{"POST /api/v1/reload", Local, answer(func(r *http.Request) (any, error) { return reloaded{true}, d.Reload(r.Context()) })},
+		{"POST /api/v1/reload", Local, answer(func(r *http.Request) (any, error) { return reloadNow(r, d) })},
 		{"GET /api/v1/version", Reader, answer(func(r *http.Request) (any, error) { return version(r, d) })},
 		{"GET /api/v1/status", Reader, answer(func(r *http.Request) (any, error) { return d.Status(r.Context()) })},
 		{"GET /api/v1/connections", Reader, answer(func(r *http.Request) (any, error) { return connections(r, d) })},
@@ -199,7 +199,7 @@ func probe(good string, check func(context.Context) error) http.HandlerFunc {
 
 func reload(d Lifecycle) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		err := d.Reload(r.Context())
+		_, err := d.Reload(r.Context())
 		extend(w)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -227,7 +227,13 @@ type counted struct {
 }
 
 type reloaded struct {
-	Reloaded bool `json:"reloaded"`
+	Reloaded bool     `json:"reloaded"`
+	Warnings []string `json:"warnings"`
+}
+
+func reloadNow(r *http.Request, d Lifecycle) (reloaded, error) {
+	warnings, err := d.Reload(r.Context())
+	return reloaded{true, list(warnings)}, err
 }
 
 // versionView is what is running.

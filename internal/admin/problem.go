@@ -29,6 +29,7 @@ func knownProblems() []knownProblem {
 		{ErrBusy, "busy", http.StatusConflict},
 		{ErrDisabled, "disabled", http.StatusConflict},
 		{ErrNoJob, "no_job", http.StatusNotFound},
+		{ErrConfiguration, "configuration", http.StatusInternalServerError},
 		{errBadRequest, "bad_request", http.StatusBadRequest},
 	}
 }

@@ -133,7 +133,10 @@ func TestServeWaitsForTheRequestsInHand(t *testing.T) {
 		return nil
 	}}, metrics(), admin.Control, nil))
 	replied := make(chan error, 1)
-	go func() { replied <- admin.NewClient(path).Reload(t.Context()) }()
+	go func() {
+		_, err := admin.NewClient(path).Reload(t.Context())
+		replied <- err
+	}()
 	<-entered
 	stopped := make(chan struct{})
 	go func() { stop(); close(stopped) }()

@@ -179,11 +179,13 @@ func (s *events) offer(e event) {
 
 func (s *events) trace() *mail.Trace {
 	var shown time.Time // when the last progress was
+	step := func(step mail.Step) {
+		view := ViewStep(step)
+		s.offer(event{Step: &view})
+	}
 	return &mail.Trace{
-		Step: func(step mail.Step) {
-			view := ViewStep(step)
-			s.offer(event{Step: &view})
-		},
+		Step: step,
+		Span: mail.Spans(step),
 		Job: func(r mail.Result) {
 			view := View(r)
 			s.offer(event{Job: &view})

@@ -23,6 +23,7 @@ type PollView struct {
 	Started     time.Time    `json:"started,omitzero"`
 	Duration    float64      `json:"duration_seconds"`
 	Attempts    int          `json:"attempts"`
+	RetryAt     time.Time    `json:"retry_at,omitzero"` // while it is RETRYING: when the next attempt begins
 	Messages    int          `json:"messages"`
 	Bytes       int64        `json:"bytes"`
 	Files       []string     `json:"files"`
@@ -31,6 +32,7 @@ type PollView struct {
 	Aside       int          `json:"aside"`
 	Notified    int          `json:"notified,omitempty"`
 	Unheard     int          `json:"unheard,omitempty"`
+	HookError   string       `json:"hook_error,omitempty"` // why the last hook failed that did
 	NotMatching int          `json:"not_matching,omitempty"`
 	Warnings    []string     `json:"warnings"`
 	Error       *ErrorView   `json:"error,omitempty"`
@@ -49,6 +51,7 @@ func View(r mail.Result) PollView {
 		Started:     r.Started.UTC(),
 		Duration:    r.Duration.Seconds(),
 		Attempts:    r.Attempts,
+		RetryAt:     utc(r.RetryAt),
 		Messages:    r.Messages,
 		Bytes:       r.Bytes,
 		Files:       list(r.Files),
@@ -57,6 +60,7 @@ func View(r mail.Result) PollView {
 		Aside:       r.Aside,
 		Notified:    r.Notified,
 		Unheard:     r.Unheard,
+		HookError:   r.HookError,
 		NotMatching: r.NotMatching,
 		Warnings:    list(r.Warnings),
 		Error:       viewError(r.Err),
@@ -76,6 +80,7 @@ func Result(v PollView) mail.Result {
 		Started:     v.Started,
 		Duration:    duration(v.Duration),
 		Attempts:    v.Attempts,
+		RetryAt:     v.RetryAt,
 		Messages:    v.Messages,
 		Bytes:       v.Bytes,
 		Files:       v.Files,
@@ -84,6 +89,7 @@ func Result(v PollView) mail.Result {
 		Aside:       v.Aside,
 		Notified:    v.Notified,
 		Unheard:     v.Unheard,
+		HookError:   v.HookError,
 		NotMatching: v.NotMatching,
 		Warnings:    v.Warnings,
 		Log:         v.Log,
@@ -279,6 +285,23 @@ type ConnectionView struct {
 	FailuresInRow   int         `json:"failures_in_row"`
 	Skipped         int         `json:"skipped"` // firings that found the connection busy
 	Aside           []AsideView `json:"aside"`
+	Hooks           *HooksView  `json:"hooks,omitempty"` // that have still to run
+}
+
+// HooksView is how the hooks of a connection stand that have still to run.
+type HooksView struct {
+	Due          int       `json:"due"` // messages that wait for their hook
+	Failing      bool      `json:"failing"`
+	FailingSince time.Time `json:"failing_since,omitzero"` // when the first of them whose hook failed was saved
+	Error        string    `json:"error,omitempty"`        // of the last failure, in one line
+}
+
+// ViewHooks is h as JSON shows it; nil where no hook is due.
+func ViewHooks(h mail.Hooks) *HooksView {
+	if h.Due == 0 {
+		return nil
+	}
+	return &HooksView{Due: h.Due, Failing: h.Failing(), FailingSince: utc(h.Since), Error: h.Error}
 }
 
 // AsideView is a message that later polls pass over.

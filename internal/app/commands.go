@@ -63,7 +63,7 @@ func (a *App) Poll(ctx context.Context, name string, dryRun bool) (mail.Result, 
 	case !c.Enabled:
 		return mail.Result{}, fmt.Errorf("%s: %w", name, admin.ErrDisabled)
 	case dryRun:
-		return a.poller.Preview(ctx, c), nil
+		return a.poller.Preview(stepwise(ctx, a.log.Named("poll"), name), c), nil
 	}
 	result, err := a.scheduler.PollNow(ctx, name)
 	return result, named(err)
@@ -94,13 +94,16 @@ func (a *App) Retry(ctx context.Context, name string) (int, error) {
 // Forget implements admin.Connections. It waits for no poll in progress:
 // while there is one, it is refused.
 func (a *App) Forget(ctx context.Context, name string) (int, error) {
-	if _, err := a.connection(name); err != nil {
+	c, err := a.connection(name)
+	if err != nil {
 		return 0, err
 	}
 	if _, busy := a.job(name); busy {
 		return 0, fmt.Errorf("%s: %w", name, admin.ErrBusy)
 	}
-	return a.store.Forget(ctx, name)
+	n, err := a.store.Forget(ctx, name)
+	a.lookAtHooks(ctx, c, "")
+	return n, err
 }
 
 // Test implements admin.Connections. The mailbox is left alone while it is
@@ -112,6 +115,9 @@ func (a *App) Test(ctx context.Context, name string) (mail.Test, error) {
 	}
 	if _, busy := a.job(name); busy {
 		return mail.Test{}, fmt.Errorf("%s: %w", name, admin.ErrBusy)
+	}
+	if a.running.Load() { // a command shows the steps itself
+		ctx = stepwise(ctx, a.log.Named("poll"), name)
 	}
 	return a.poller.Test(ctx, c), nil
 }
@@ -223,7 +229,7 @@ func connect(ctx context.Context, c *config.Config, build Build, log *zap.Logger
 	client := admin.NewClient(SocketPath(c.StateDir))
 	_, err = client.Status(ctx)
 	if err == nil {
-		return client, func() error { return nil }, nil
+		return distant{client, log.Named("poll")}, func() error { return nil }, nil
 	}
 	if !errors.Is(err, admin.ErrNoDaemon) {
 		return nil, nil, err
@@ -244,6 +250,18 @@ func explainLock(err error) error {
 	e.Err = fmt.Errorf("%w, which did not answer on its control socket within %v", e.Err, lockWait)
 	e.Hint = "if it is a daemon that starts or another command, run this again when it is ready; if it hangs, end it by its process id"
 	return &e
+}
+
+// distant is a daemon whose polls are logged here, too, as far as it tells of
+// them.
+type distant struct {
+	*admin.Client
+	log *zap.Logger
+}
+
+// Poll implements admin.Connections.
+func (d distant) Poll(ctx context.Context, name string, dryRun bool) (mail.Result, error) {
+	return d.Client.Poll(stepwise(ctx, d.log, name), name, dryRun)
 }
 
 // alone is an App whose schedule does not run.

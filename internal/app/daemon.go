@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
@@ -120,9 +121,15 @@ func addressOf(l net.Listener) string {
 	return "http://" + l.Addr().String()
 }
 
+// problems are why a file is not in force: admin.ErrConfiguration, with the text
+// of what is wrong with the file alone.
+type problems struct{ error }
+
+func (p problems) Unwrap() []error { return []error{p.error, admin.ErrConfiguration} }
+
 // Reload implements admin.Lifecycle: the file is read and validated whole, and
 // put into force; if it has a fault, everything stays as it is.
-func (a *App) Reload(ctx context.Context) error {
+func (a *App) Reload(ctx context.Context) (warnings []string, err error) {
 	a.reload.Lock()
 	defer a.reload.Unlock()
 	a.notify(reloading())
@@ -134,11 +141,12 @@ func (a *App) Reload(ctx context.Context) error {
 		text := err.Error()
 		a.problem.Store(&text)
 		a.log.Error("configuration not reloaded: the old one stays in force", zap.String("config", old.Path), zap.Error(err))
-		return err
+		return nil, problems{err}
 	}
 	a.problem.Store(nil)
 	for _, w := range c.Warnings {
 		a.log.Warn(w.Error())
+		warnings = append(warnings, Warning(w))
 	}
 	for _, change := range []struct{ key, old, now string }{
 		{"listen", old.Listen, c.Listen},
@@ -148,18 +156,33 @@ func (a *App) Reload(ctx context.Context) error {
 	} {
 		if change.old != change.now {
 			a.log.Warn("a change that takes a restart", zap.String("key", change.key), zap.String("in_force", change.old), zap.String("configured", change.now))
+			warnings = append(warnings, Warning(config.Fault{
+				File: c.Path, Message: fmt.Sprintf("%s: a change takes a restart: in force is %q, configured %q", change.key, change.old, change.now),
+			}))
 		}
 	}
 	c.Listen, c.StateDir, c.Profiling, c.Tracing = old.Listen, old.StateDir, old.Profiling, old.Tracing
 	a.secrets.Reset()
 	a.keys.Reset()
 	a.config.Store(newLoaded(c))
-	a.setLevel(c.Log.Level)
-	a.readKeys(ctx)
+	if !a.levelKept {
+		a.setLevel(c.Log.Level)
+	}
+	a.readKeys(context.WithoutCancel(ctx)) // also when who asked has gone: what is begun is done whole
 	a.apply()
 	a.log.Info("configuration reloaded", zap.Int("connections", len(c.Connections)))
-	return nil
+	return warnings, nil
 }
+
+// Warning is a line about what is doubtful, with its place.
+func Warning(f config.Fault) string {
+	f.Message = "warning: " + f.Message
+	return f.Error()
+}
+
+// KeepLogLevel has a reload leave the level of the log as it is, whatever the
+// file says. It is called ahead of Run.
+func (a *App) KeepLogLevel() { a.levelKept = true }
 
 func (a *App) setLevel(name string) {
 	if level, err := zap.ParseAtomicLevel(name); err == nil { // validated when it was loaded
@@ -206,9 +229,13 @@ func (a *App) statusLine() string {
 // Status implements admin.Lifecycle.
 func (a *App) Status(context.Context) (admin.Status, error) {
 	c := a.config.Load()
+	path, err := filepath.Abs(c.Path) // who asks may be in another directory
+	if err != nil {
+		return admin.Status{}, err
+	}
 	s := admin.Status{
 		Version: a.build.Version, Commit: a.build.Commit, Go: a.build.Go,
-		Started: a.started.UTC(), Config: c.Path, Loaded: c.at.UTC(),
+		Started: a.started.UTC(), Config: path, Loaded: c.at.UTC(),
 	}
 	if text := a.problem.Load(); text != nil {
 		s.ReloadError = *text
@@ -222,11 +249,13 @@ func (a *App) Connections(ctx context.Context) ([]admin.ConnectionView, error) {
 	if err != nil {
 		return nil, err
 	}
+	byName := a.config.Load().byName
 	var views []admin.ConnectionView
 	for _, s := range a.scheduler.All() {
 		v := admin.ConnectionView{
 			Name: s.Name, Enabled: s.Enabled, State: admin.Idle, Next: s.Next.UTC(), BackingOffUntil: s.BackingOffUntil,
 			FailuresInRow: s.FailuresInRow, Skipped: s.Skipped, Aside: admin.ViewAside(faults[s.Name]),
+			Hooks: admin.ViewHooks(a.hooksOf(byName[s.Name])),
 		}
 		if s.Last != nil {
 			last := admin.View(*s.Last)

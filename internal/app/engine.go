@@ -38,12 +38,15 @@ type App struct {
 	log     *zap.Logger
 	level   zap.AtomicLevel
 
+	levelKept bool // over reloads
+
 	config  atomic.Pointer[loaded]
 	reload  sync.Mutex // one at a time
 	problem atomic.Pointer[string]
 
 	store     *state.Store
 	folders   *folder.Store
+	heads     *heads
 	secrets   *auth.Secrets
 	keys      *auth.Keys
 	tokens    *auth.Tokens
@@ -56,8 +59,9 @@ type App struct {
 	stopping  atomic.Bool
 	running   atomic.Bool
 
-	mu   sync.Mutex
-	live map[string]mail.Result // jobs in progress, by connection
+	mu    sync.Mutex
+	live  map[string]mail.Result // jobs in progress, by connection
+	hooks map[string]mail.Hooks  // that are due, by connection
 }
 
 // loaded is a configuration and what is derived from it.
@@ -105,6 +109,9 @@ func Open(ctx context.Context, c *config.Config, build Build, log *zap.Logger, l
 		live:    make(map[string]mail.Result),
 	}
 	a.folders.Left = store.LeaveUnclean
+	a.heads = &heads{all: make(map[string]map[string]head), wanted: func() bool {
+		return a.config.Load().Log.Headers && log.Core().Enabled(zap.InfoLevel)
+	}}
 	a.keys = auth.NewKeys(a.secrets)
 	a.tokens = auth.NewTokens(a.secrets, store, log.Named("oauth"))
 	a.tokens.Asked = func(grant string, expires time.Time, err *mail.Error) {
@@ -122,7 +129,7 @@ func Open(ctx context.Context, c *config.Config, build Build, log *zap.Logger, l
 			}
 			return session, nil
 		}),
-		Folder:   marked{a.folders, store},
+		Folder:   marked{a.folders, store, a.heads},
 		Journal:  store,
 		Removals: &poll.Removals{},
 		Grace:    func() time.Duration { return a.config.Load().ShutdownGrace },
@@ -139,6 +146,9 @@ func Open(ctx context.Context, c *config.Config, build Build, log *zap.Logger, l
 		Log:          log.Named("schedule"),
 	})
 	a.metrics.BackingOff = a.scheduler.BackingOff
+	if err := a.readHooks(ctx); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
 	a.apply()
 	if store.Unclean() {
 		if err := a.clean(ctx); err != nil {
@@ -146,20 +156,6 @@ func Open(ctx context.Context, c *config.Config, build Build, log *zap.Logger, l
 		}
 	}
 	return a, nil
-}
-
-// marked is the folders. Before a file is written, a crash from now on is made
-// one that the next start will know of, to clean the folders.
-type marked struct {
-	*folder.Store
-	state *state.Store
-}
-
-func (f marked) Write(c *mail.Connection, box mail.Box, m mail.Message) (mail.Entry, error) {
-	if err := f.state.Mark(); err != nil {
-		return mail.Entry{}, err
-	}
-	return f.Store.Write(c, box, m)
 }
 
 // Close gives the state directory back. No polls may be in progress.
@@ -201,6 +197,7 @@ func (a *App) apply() {
 	c := a.config.Load()
 	a.metrics.Servers(c.Connections)
 	a.metrics.Connections(c.Connections, c.MetricsPerConnection)
+	a.tellHooks()
 	tokens := make(map[string]time.Time)
 	for i := range c.Connections {
 		if one := &c.Connections[i]; one.OAuth2 != nil {
@@ -237,40 +234,53 @@ func (a *App) readKeys(ctx context.Context) {
 // the history, and whoever asks what is going on.
 func (a *App) run(ctx context.Context, c *mail.Connection) mail.Result {
 	defer a.metrics.Running()()
-	traced := a.traced(ctx)
+	traced := stepwise(a.traced(ctx), a.log.Named("poll"), c.Name)
 	if a.tracing != nil {
 		traced = a.tracing.Job(traced, c)
 	}
 	result := a.poller.Poll(traced, c)
+	a.heads.forget(c.Name)
 	a.mu.Lock()
 	delete(a.live, c.Name)
 	a.mu.Unlock()
-	a.finished(ctx, result)
+	a.finished(ctx, c, result)
 	result.Log = nil // it is in the history
 	return result
 }
 
-// traced is ctx with a trace that keeps the list of live jobs beside the one
-// that it carries.
+// traced is ctx with a trace that keeps the list of live jobs, and logs what is
+// saved, beside the one that it carries.
 func (a *App) traced(ctx context.Context) context.Context {
 	t := *mail.TraceOf(ctx)
-	outer := t.Job
+	outer := t
+	var now mail.Result
 	t.Job = func(r mail.Result) {
+		now = r
 		a.mu.Lock()
 		a.live[r.Connection] = r
 		a.mu.Unlock()
-		if outer != nil {
-			outer(r)
+		if outer.Job != nil {
+			outer.Job(r)
+		}
+	}
+	t.Saved = func(ref mail.Ref, path string, size int64) {
+		a.logSaved(now.Connection, now.Job, ref, path, size)
+		if outer.Saved != nil {
+			outer.Saved(ref, path, size)
 		}
 	}
 	return mail.WithTrace(ctx, &t)
 }
 
 // finished tells the observers of a job that ended.
-func (a *App) finished(ctx context.Context, r mail.Result) {
+func (a *App) finished(ctx context.Context, c *mail.Connection, r mail.Result) {
 	a.metrics.Finished(r)
 	logResult(a.log.Named("poll"), r)
-	if !r.Wrote() {
+	news := false
+	if c.Notify != nil && (r.Wrote() || r.Unheard > 0) {
+		news = a.lookAtHooks(ctx, c, r.HookError)
+	}
+	if !r.Wrote() && !news {
 		return
 	}
 	if err := a.store.RecordJob(context.WithoutCancel(ctx), r); err != nil {

@@ -6,6 +6,7 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -71,9 +72,20 @@ func Load(path string) (*Config, error) {
 // is wrong with it: a daemon that runs with an older version of the file can
 // still be found there.
 func StateDir(path string) string {
-	c, _ := read(path)
+	c, l := read(path)
+	if l.values > 0 {
+		return c.StateDir
+	}
+	if data, _, err := slurp(path); err == nil { // it is no YAML
+		if named := stateDirLine.FindSubmatch(data); named != nil {
+			return string(named[1])
+		}
+	}
 	return c.StateDir
 }
+
+// stateDirLine finds the directory in a file that is no YAML, or no JSON.
+var stateDirLine = regexp.MustCompile(`(?m)^\s*"?state_dir"?\s*:\s*["']?(/[^"'#,\n]*[^"'#,\s])`)
 
 // newConfig is one of which nothing is given.
 func newConfig(path string) *Config {

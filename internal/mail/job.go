@@ -43,6 +43,7 @@ type Result struct {
 	Started    time.Time
 	Duration   time.Duration
 	Attempts   int
+	RetryAt    time.Time // while it is RETRYING: when the next attempt begins
 
 	Messages    int      // saved and visible
 	Bytes       int64    // their octets
@@ -52,6 +53,7 @@ type Result struct {
 	Aside       int      // messages that later polls pass over, the too large ones included
 	Notified    int      // commands that did their work, also for an earlier poll
 	Unheard     int      // commands that failed, and are tried again
+	HookError   string   // why the last of them failed, in one line
 	NotMatching int      // messages that the last session passed over because they do not match, as far as server or poller counted them
 	Warnings    []string // what went well enough, but an operator should know
 
@@ -65,3 +67,13 @@ type Result struct {
 func (r *Result) Wrote() bool {
 	return r.State == Failed || r.Messages > 0 || r.Disposed > 0 || r.Failures > 0 || r.Notified > 0
 }
+
+// Hooks is how the hooks of a connection stand that have still to run.
+type Hooks struct {
+	Due   int       // messages that wait for their hook
+	Since time.Time // when the first of them whose hook failed was saved; zero while none has failed
+	Error string    // of the last failure, in one line; empty where it is not known
+}
+
+// Failing reports whether the last hook that was run has failed.
+func (h Hooks) Failing() bool { return !h.Since.IsZero() }

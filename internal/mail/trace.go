@@ -2,6 +2,7 @@ package mail
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -39,6 +40,22 @@ type Trace struct {
 	// that work beside each other report at the same time. Opening a session is
 	// told by Step.
 	Span func(op string, messages int) (end func(err error))
+}
+
+// Spans tells step of parts of a poll that ended, as Trace.Span begins them. The
+// detail is how many messages the part was about.
+func Spans(step func(Step)) func(op string, messages int) (end func(error)) {
+	return func(op string, messages int) func(error) {
+		begun, detail := time.Now(), ""
+		switch messages {
+		case 0:
+		case 1:
+			detail = "1 message"
+		default:
+			detail = fmt.Sprintf("%d messages", messages)
+		}
+		return func(err error) { step(Step{Name: op, Duration: time.Since(begun), Detail: detail, Err: err}) }
+	}
 }
 
 // Parts of a poll that no Op is about.

@@ -40,6 +40,7 @@ type present struct {
 	until                     float64 // when backing off ends; 0 for now
 	granted                   bool    // it logs in with a token
 	token                     float64 // when that expires; 0 for none so far
+	due, hooksSince           float64 // hooks that have still to run; when the first that failed began to, 0 for none
 }
 
 // add counts a job that ended.
@@ -90,9 +91,17 @@ func (p *present) gather(one *present) {
 	p.lastSuccess = max(p.lastSuccess, one.lastSuccess)
 	p.until = max(p.until, one.until)
 	p.granted = p.granted || one.granted
-	if one.token != 0 && (p.token == 0 || one.token < p.token) {
-		p.token = one.token
+	p.token = earlier(p.token, one.token)
+	p.due += one.due
+	p.hooksSince = earlier(p.hooksSince, one.hooksSince)
+}
+
+// earlier is the earlier one of two times, of which 0 is none.
+func earlier(a, b float64) float64 {
+	if a == 0 || b == 0 {
+		return a + b
 	}
+	return min(a, b)
 }
 
 func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
@@ -110,10 +119,17 @@ func connectionFamilies() []family {
 	add := func(value prometheus.ValueType, name, help string, each func(t *tally, emit func(v float64, labels ...string)), labels ...string) {
 		all = append(all, family{prometheus.NewDesc(name, help, append([]string{labelConnection}, labels...), nil), value, each})
 	}
+	// What most connections never have is a series only where it is not zero.
+	unlessZero := func(field func(t *tally) float64) func(t *tally, emit func(v float64, labels ...string)) {
+		return func(t *tally, emit func(v float64, labels ...string)) {
+			if v := field(t); v != 0 {
+				emit(v)
+			}
+		}
+	}
 	plain := func(field func(t *tally) float64) func(t *tally, emit func(v float64, labels ...string)) {
 		return func(t *tally, emit func(v float64, labels ...string)) { emit(field(t)) }
 	}
-	// What most connections never have is a series only where it is not zero.
 	byKind := func(field func(t *tally) *[kinds]float64) func(t *tally, emit func(v float64, labels ...string)) {
 		return func(t *tally, emit func(v float64, labels ...string)) {
 			for i, kind := range mail.Kinds() {
@@ -135,11 +151,7 @@ func connectionFamilies() []family {
 	add(gauge, "poller_failing", "1 while the last job is one that failed, by the kind of its last error; not there otherwise.",
 		byKind(func(t *tally) *[kinds]float64 { return &t.failing }), labelKind)
 	add(gauge, "poller_backing_off_until_timestamp_seconds", "Until when firings are passed over of a connection that backs off; there until it works again.",
-		func(t *tally, emit func(v float64, labels ...string)) {
-			if t.until != 0 {
-				emit(t.until)
-			}
-		})
+		unlessZero(func(t *tally) float64 { return t.until }))
 	add(gauge, "poller_oauth_token_expiry_timestamp_seconds", "When the access token expires that a connection logs in with; 0 for none so far.",
 		func(t *tally, emit func(v float64, labels ...string)) {
 			if t.granted {
@@ -158,16 +170,16 @@ func connectionFamilies() []family {
 				}
 			}
 		}, labelOutcome)
+	add(gauge, "poller_hooks_due", "Saved messages that wait for their hook; not there while there are none.",
+		unlessZero(func(t *tally) float64 { return t.due }))
+	add(gauge, "poller_hooks_failing_since_timestamp_seconds", "When the first message was saved that waits for a hook which failed; not there while none fails. A restart keeps it.",
+		unlessZero(func(t *tally) float64 { return t.hooksSince }))
 	add(counter, "poller_skipped_firings_total", "Firings of the schedule that found the connection still busy.", plain(func(t *tally) float64 { return t.skipped }))
 	add(gauge, "poller_last_success_timestamp_seconds", "When the last job that succeeded ended; 0 before the first.", plain(func(t *tally) float64 { return t.lastSuccess }))
 	add(gauge, "poller_consecutive_failures", "Jobs that failed since the last one that succeeded; those that were cut off do not count.", plain(func(t *tally) float64 { return t.inRow }))
 	add(gauge, "poller_messages_aside", "Messages on the server that polls pass over, because they failed or are too large.", plain(func(t *tally) float64 { return t.aside }))
 	add(gauge, "poller_messages_not_matching", "Messages on the server that the last poll passed over, because match: does not want them; not there while there are none.",
-		func(t *tally, emit func(v float64, labels ...string)) {
-			if t.others != 0 {
-				emit(t.others)
-			}
-		})
+		unlessZero(func(t *tally) float64 { return t.others }))
 	return all
 }
 
@@ -264,5 +276,19 @@ func (m *Metrics) Skipped(connection string) {
 	if t, ok := m.tallies[connection]; ok {
 		t.skipped++
 		m.total.skipped++
+	}
+}
+
+// Hooks says how the hooks of a connection stand.
+func (m *Metrics) Hooks(connection string, h mail.Hooks) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	t, ok := m.tallies[connection]
+	if !ok {
+		return
+	}
+	t.due, t.hooksSince = float64(h.Due), 0
+	if h.Failing() {
+		t.hooksSince = seconds(h.Since)
 	}
 }

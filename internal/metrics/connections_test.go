@@ -80,6 +80,39 @@ func TestAConnectionThatBacksOffSaysUntilWhen(t *testing.T) {
 	}
 }
 
+// TestHooksThatFailAreSeries: for as long as they fail, also over a reload, and
+// with the worst of all connections where they have no series of their own.
+func TestHooksThatFailAreSeries(t *testing.T) {
+	t.Parallel()
+	m := New("v1", "abc")
+	m.Connections(named("a", "b", "c"), true)
+	m.Hooks("a", mail.Hooks{Due: 3, Since: time.Unix(7, 0)})
+	m.Hooks("b", mail.Hooks{Due: 1})
+	m.Hooks("c", mail.Hooks{Due: 2, Since: time.Unix(5, 0)})
+	m.Hooks("gone", mail.Hooks{Due: 9, Since: time.Unix(1, 0)})
+	holds := func(want map[string]float64) {
+		t.Helper()
+		got := values(t, m)
+		for _, metric := range []string{"poller_hooks_due", "poller_hooks_failing_since_timestamp_seconds"} {
+			for _, name := range []string{"", "a", "b", "c", "gone"} {
+				series := fmt.Sprintf("%s{connection=%s}", metric, name)
+				if v, ok := got[series]; v != want[series] || ok != (want[series] != 0) {
+					t.Errorf("%s is %v, want %v", series, v, want[series])
+				}
+			}
+		}
+	}
+	holds(map[string]float64{
+		"poller_hooks_due{connection=a}": 3, "poller_hooks_due{connection=b}": 1, "poller_hooks_due{connection=c}": 2,
+		"poller_hooks_failing_since_timestamp_seconds{connection=a}": 7, "poller_hooks_failing_since_timestamp_seconds{connection=c}": 5,
+	})
+	m.Connections(named("a", "b", "c"), false)
+	holds(map[string]float64{"poller_hooks_due{connection=}": 6, "poller_hooks_failing_since_timestamp_seconds{connection=}": 5})
+	m.Connections(named("a", "b"), true)
+	m.Hooks("a", mail.Hooks{})
+	holds(map[string]float64{"poller_hooks_due{connection=b}": 1})
+}
+
 func TestWithoutSeriesOfTheirOwnConnectionsAreCountedTogether(t *testing.T) {
 	t.Parallel()
 	m := New("v1", "abc")

@@ -249,6 +249,7 @@ func full() *Metrics {
 	m.Secured(mail.Handshake{Server: mail.Server{Host: "h", Port: 993}, Version: "TLS 1.3", Suite: "S"})
 	m.Keys(map[string]time.Time{"k": time.Unix(1, 0)})
 	m.Granted(map[string]time.Time{"a": {}})
+	m.Hooks("a", mail.Hooks{Due: 1, Since: time.Unix(1, 0)})
 	m.Spans(1, 0)
 	return m
 }

@@ -21,7 +21,7 @@ const (
 // of this job, and those that failed in an earlier one, in the order in which
 // the messages were saved. The first that fails ends it until the next job. That
 // changes nothing about the messages, which are saved, and nothing about the
-// result of the job but for a warning. When ctx ends, the command at hand has
+// result of the job but for a warning and HookError. When ctx ends, the command at hand has
 // until hard does.
 func (j *job) notify(ctx, hard context.Context) {
 	if j.c.Notify == nil || j.dry {
@@ -68,6 +68,7 @@ func (j *job) notice(ctx context.Context, n mail.Notice) error {
 		return nil //nolint:nilerr // stopped, and not failed
 	}
 	j.result.Unheard++
+	j.result.HookError = err.Error()
 	j.log.Warn("command failed", zap.String("file", filepath.Join(n.Dir, n.Name)), zap.Int("tries", n.Tries+1), zap.Error(err))
 	if time.Since(n.Saved) > noticeKept {
 		j.log.Error("command is given up", zap.String("file", filepath.Join(n.Dir, n.Name)), zap.Time("saved", n.Saved))

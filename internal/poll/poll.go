@@ -200,7 +200,7 @@ func (j *job) run(ctx context.Context) (result mail.Result) {
 	warned := ""
 	attempts, err := j.c.Retry.Do(ctx, func(attempt int) error {
 		j.result.Attempts = attempt
-		j.result.State = mail.Running
+		j.result.State, j.result.RetryAt = mail.Running, time.Time{}
 		j.report()
 		err := j.attempt(ctx, hard)
 		var e *mail.Error
@@ -209,7 +209,7 @@ func (j *job) run(ctx context.Context) (result mail.Result) {
 		}
 		return err
 	}, func(attempt int, err error) {
-		j.result.State = mail.Retrying
+		j.result.State, j.result.RetryAt = mail.Retrying, time.Now().Add(j.c.Retry.Interval)
 		j.result.Err = mail.AsError(err, mail.OpPoll, mail.KindInternal)
 		j.report()
 		if text := err.Error(); text != warned {
@@ -229,7 +229,7 @@ func (j *job) run(ctx context.Context) (result mail.Result) {
 // end makes the job's result final.
 func (j *job) end(err error) mail.Result {
 	r := &j.result
-	r.Duration = time.Since(r.Started)
+	r.Duration, r.RetryAt = time.Since(r.Started), time.Time{}
 	r.Err = mail.AsError(err, mail.OpPoll, mail.KindInternal)
 	r.State = mail.Succeeded
 	switch {

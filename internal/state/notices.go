@@ -76,3 +76,35 @@ func (s *Store) NoticeFailed(ctx context.Context, connection string, id int64) e
 		return err
 	})
 }
+
+// Hooks is how the hooks stand that are due, by connection: of one, or where it
+// is empty of all.
+func (s *Store) Hooks(ctx context.Context, connection string) (map[string]mail.Hooks, error) {
+	query, args := `SELECT connection, count(*), (SELECT saved FROM notice AS failed
+		WHERE failed.connection = notice.connection AND tries > 0 ORDER BY seq LIMIT 1) FROM notice`, []any{}
+	if connection != "" {
+		query, args = query+` WHERE connection = $1`, append(args, connection)
+	}
+	all := make(map[string]mail.Hooks)
+	err := s.read(ctx, "read hooks that are due", func(tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx, query+` GROUP BY connection`, args...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var name string
+			var h mail.Hooks
+			var saved sql.NullInt64
+			if err := rows.Scan(&name, &h.Due, &saved); err != nil {
+				return err
+			}
+			if saved.Valid {
+				h.Since = time.Unix(saved.Int64, 0)
+			}
+			all[name] = h
+		}
+		return rows.Err()
+	})
+	return all, err
+}

@@ -59,4 +59,27 @@ func notices(onMailbox func(title string, test func(ctx context.Context, f *fixt
 		f.ok(err)
 		f.want(len(due), 0)
 	})
+	onMailbox("hooks that are due are counted, and have failed since the first message of which one did", func(ctx context.Context, f *fixture) {
+		stands := func(connection string) map[string]mail.Hooks {
+			f.t.Helper()
+			return durable(f, func() (map[string]mail.Hooks, error) { return f.Hooks(ctx, connection) })
+		}
+		told := slices.Clone(both)
+		for i := range told {
+			told[i].Facts = []byte("{}")
+		}
+		f.want(stands(""), map[string]mail.Hooks{})
+		f.ok(f.Save(ctx, "c", box, told))
+		f.want(stands(""), map[string]mail.Hooks{"c": {Due: 2}})
+		due, err := f.Notices(ctx, "c", 10)
+		f.ok(err)
+		f.ok(f.NoticeFailed(ctx, "c", due[0].ID))
+		f.ok(f.NoticeFailed(ctx, "c", due[0].ID))
+		f.want(stands("c"), map[string]mail.Hooks{"c": {Due: 2, Since: due[0].Saved}})
+		f.want(stands("d"), map[string]mail.Hooks{})
+		f.ok(f.Noticed(ctx, "c", due[0].ID))
+		f.want(stands(""), map[string]mail.Hooks{"c": {Due: 1}})
+		f.ok(f.Noticed(ctx, "c", due[1].ID))
+		f.want(stands(""), map[string]mail.Hooks{})
+	})
 }

@@ -31,6 +31,7 @@ type store interface {
 	Notices(ctx context.Context, connection string, most int) ([]mail.Notice, error)
 	Noticed(ctx context.Context, connection string, ids ...int64) error
 	NoticeFailed(ctx context.Context, connection string, id int64) error
+	Hooks(ctx context.Context, connection string) (map[string]mail.Hooks, error)
 
 	Forget(ctx context.Context, connection string) (int, error)
 	RetryFaults(ctx context.Context, connection string) (int, error)

@@ -1,20 +1,15 @@
 package e2e
 
 import (
-	"bytes"
 	"errors"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/creack/pty"
 
 	"mailpoller/internal/mail"
 	"mailpoller/internal/mailtest"
@@ -231,6 +226,10 @@ func TestWithoutATerminalNothingIsAsked(t *testing.T) {
 		{[]string{"--username", "a@yahoo.com", "--folder", "/srv/x"}, "missing --password-file"},
 		{[]string{"--username", "a@outlook.com", "--folder", "/srv/x"}, "missing --client-id"},
 		{[]string{"--username", "a@yahoo.com", "--port", "imap"}, "1 to 65535"},
+		{[]string{"--username", "a", "--host", "h:imap"}, "1 to 65535"},
+		{[]string{"--username", "a", "--host", "h:993", "--port", "994"}, "port: found 993, and --port says 994"},
+		{[]string{"--username", "a", "--host", ":993"}, "host: missing"},
+		{[]string{"--username", "a", "--max-messages", "all"}, "max_messages: found"},
 		{[]string{"--username", "a@example.com", "--host", "h", "--folder", "/srv/x", "--client-id", "x"}, "--client-id is for"},
 	} {
 		s := bareSite(t)
@@ -270,136 +269,25 @@ func TestAFirstConfigurationForATokenProvider(t *testing.T) {
 	}
 }
 
-// terminal is a program on a terminal of its own.
-type terminal struct {
-	t    *testing.T
-	cmd  *exec.Cmd
-	tty  *os.File
-	said *rig.Log
-	done chan struct{}
-	mark int
-}
-
-// onTerminal starts the program on a terminal.
-func onTerminal(t *testing.T, args ...string) *terminal {
-	t.Helper()
-	x := &terminal{t: t, cmd: exec.Command(rig.Binary, args...), said: &rig.Log{}, done: make(chan struct{})}
-	var err error
-	if x.tty, err = pty.Start(x.cmd); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		defer close(x.done)
-		buffer := make([]byte, 4096)
-		for {
-			n, err := x.tty.Read(buffer)
-			_, _ = x.said.Write(buffer[:n])
-			if err != nil { // EIO: nobody has the other end any more
-				_ = x.cmd.Wait() // how it ended is in ProcessState
-				return
-			}
-		}
-	}()
-	t.Cleanup(func() {
-		_ = x.cmd.Process.Kill() // it may be gone already
-		<-x.done
-		x.tty.Close()
-	})
-	return x
-}
-
-// answer waits for a question, and types.
-func (x *terminal) answer(question, keys string) {
-	x.t.Helper()
-	for late := time.After(rig.Patience); ; {
-		text, changed := x.said.From(x.mark)
-		if at := strings.Index(text, question); at >= 0 && strings.HasSuffix(text, ": ") {
-			x.mark += len(text)
-			if _, err := x.tty.WriteString(keys); err != nil {
-				x.t.Fatal(err)
-			}
-			return
-		}
-		select {
-		case <-changed:
-		case <-x.done:
-			x.t.Fatalf("it ended without asking %q:\n%s", question, text)
-		case <-late:
-			x.t.Fatalf("it did not ask %q:\n%s", question, text)
-		}
-	}
-}
-
-// end waits for the program, and is all that it said.
-func (x *terminal) end() (text string, code int) {
-	x.t.Helper()
-	select {
-	case <-x.done:
-	case <-time.After(rig.Patience):
-		x.t.Fatal("it did not end")
-	}
-	text, _ = x.said.From(0)
-	return text, x.cmd.ProcessState.ExitCode()
-}
-
-// TestAFirstConfigurationByAsking: a person at a terminal answers, is asked
-// again after an answer that is none, and types a password that nobody sees.
-func TestAFirstConfigurationByAsking(t *testing.T) {
+// TestTheServerWithItsPort is one answer, also of a flag.
+func TestTheServerWithItsPort(t *testing.T) {
 	t.Parallel()
-	s, d, user := initSite(t)
-	folder := filepath.Join(s.Dir, "in")
-	x := onTerminal(t, "init", "--config", s.Config, "--ca-file", d.CA.PEMFile(t), "--state-dir", filepath.Join(s.Dir, "state"))
-	x.answer("User name", user+"\n")
-	x.answer("Name of the connection", "two words\n")
-	x.answer("Name of the connection", "invoices\n")
-	x.answer("IMAP or POP3 [IMAP]", "\n")
-	x.answer("Mail server", mailtest.Host+"\n")
-	x.answer("SSL_TLS", "starttls\n")
-	x.answer("Port [143]", strconv.Itoa(d.Port(mail.IMAP, mail.StartTLS))+"\n")
-	x.answer("Folder", folder+"\n")
-	x.answer("Saved messages", "seen\n")
-	x.answer("Password", d.Password+"\n")
-	x.answer("does not exist. Make it?", "y\n")
-	text, code := x.end()
-	if code != 0 || !strings.Contains(text, "✓") || strings.Contains(text, d.Password) {
-		t.Fatalf("%d: %s", code, text)
-	}
-	files := filesBelow(t, filepath.Dir(s.Config))
-	secret := files["secrets/invoices"]
-	if len(files) != 2 || secret == nil || secret.Mode()&0o027 != 0 {
-		t.Errorf("files: %v", files)
-	}
-	config, err := os.ReadFile(s.Config)
-	if err != nil || bytes.Contains(config, []byte(d.Password)) || !bytes.Contains(config, []byte("disposition: SEEN")) {
-		t.Errorf("%v:\n%s", err, config)
-	}
-	works(t, s)
-}
-
-// TestAPersonGivesUp: with Ctrl-C at the password nothing was written, and with
-// a no after a test that failed.
-func TestAPersonGivesUp(t *testing.T) {
-	t.Parallel()
-	s, d, user := initSite(t)
-	args := initFlags(t, s, d, user, "canary-wrong", mail.IMAP, mail.SSLTLS)
-	args = append(args[:len(args)-1], "--config", s.Config, "--disposition", "KEEP") // without --non-interactive
-	x := onTerminal(t, args...)
-	x.answer("Write the file all the same?", "n\n")
-	if text, code := x.end(); code != 1 || !strings.Contains(text, "nothing was written") {
-		t.Errorf("%d: %s", code, text)
-	}
-	for i, arg := range args {
-		if arg == "--password-file" {
-			args = append(args[:i], args[i+2:]...)
-			break
+	for server, want := range map[string]string{
+		"imap.example.com:1993":     "host: imap.example.com\n    port: 1993\n    # SSL_TLS, STARTTLS, or NONE for clear text\n    connection_security: SSL_TLS\n",
+		"imap.example.com:143":      "port: 143\n    # SSL_TLS, STARTTLS, or NONE for clear text\n    connection_security: STARTTLS\n",
+		"imap.example.com":          "port: 993\n",
+		"192.0.2.1:994":             "host: 192.0.2.1\n    port: 994\n",
+		"[2001:db8::1]:994":         "host: \"2001:db8::1\"\n    port: 994\n",
+		"[2001:db8::1]":             "host: \"2001:db8::1\"\n    port: 993\n",
+		"2001:db8::1":               "host: \"2001:db8::1\"\n    port: 993\n",
+		"outlook.office365.com:993": "provider: microsoft\n",
+	} {
+		s := bareSite(t)
+		out, errs, code := s.Run("init", "--username", "a@contoso.onmicrosoft.com", "--name", "in", "--host", server, "--folder", s.Mkdir("in"), "--keep",
+			map[bool]string{true: "--client-id", false: "--password-file"}[strings.HasPrefix(server, "outlook")], "/nowhere", "--max-messages", "7", "--state-dir", s.Dir+"/state")
+		text, err := os.ReadFile(s.Config)
+		if err != nil || !strings.Contains(string(text), want) || !strings.Contains(string(text), "max_messages: 7\n") {
+			t.Errorf("%s: %v, %d: %s%s\n%s", server, err, code, out, errs, text)
 		}
-	}
-	x = onTerminal(t, args...)
-	x.answer("Password", "half a pass\x03")
-	if text, code := x.end(); code != 1 || !strings.Contains(text, "given up") || strings.Contains(text, "half") {
-		t.Errorf("%d: %s", code, text)
-	}
-	if files := filesBelow(t, filepath.Dir(s.Config)); len(files) != 0 {
-		t.Errorf("was written: %v", files)
 	}
 }

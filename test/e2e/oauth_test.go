@@ -320,7 +320,7 @@ func TestALoginIsGivenUp(t *testing.T) {
 			<-gone
 			err := cmd.Wait()
 			text, _ := said.From(0)
-			if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(text, "given up") {
+			if cmd.ProcessState.ExitCode() != 130 || !strings.Contains(text, "interrupted: given up") {
 				t.Errorf("%v\n%s", err, text)
 			}
 			if running {

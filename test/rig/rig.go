@@ -175,6 +175,8 @@ func (s *Site) discreet(where, text string) {
 type PollView struct {
 	Connection, State, Outcome string
 	Attempts, Messages, Aside  int
+	Unheard                    int
+	HookError                  string `json:"hook_error"`
 	Bytes                      int64
 	Duration                   float64 `json:"duration_seconds"`
 	Files, Warnings, Then      []string
