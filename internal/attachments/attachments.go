@@ -125,8 +125,8 @@ func (x *extractor) part(path string, depth int, otherwise string, inline bool) 
 		x.again = at
 	}
 	h.settle(otherwise)
-	if subtype, ok := strings.CutPrefix(h.contentType.value, "multipart/"); ok {
-		return x.multipart(path, depth, subtype, strings.TrimRight(h.contentType.raw("boundary"), " \t"))
+	if subtype, ok := strings.CutPrefix(h.contentType.Value, "multipart/"); ok {
+		return x.multipart(path, depth, subtype, strings.TrimRight(h.contentType.Raw("boundary"), " \t"))
 	}
 	name := h.name()
 	if !h.attachment(name) {
@@ -180,7 +180,7 @@ func (x *extractor) multipart(path string, depth int, subtype, boundary string) 
 }
 
 // save decodes the part into a file.
-func (x *extractor) save(path string, h *header, original string, inline bool) (at *stop, err error) {
+func (x *extractor) save(path string, h *partHeader, original string, inline bool) (at *stop, err error) {
 	path = cmp.Or(path, "1")
 	name := x.name(path, h, original)
 	file, err := x.dir.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
@@ -215,8 +215,8 @@ func (x *extractor) save(path string, h *header, original string, inline bool) (
 		return nil, err
 	}
 	x.octets += out.n
-	f := File{Name: name, Original: original, ContentType: h.contentType.value, Disposition: "attachment", Path: path, Size: out.n}
-	if said := h.disposition.value; said == "inline" || said == "" && inline {
+	f := File{Name: name, Original: original, ContentType: h.contentType.Value, Disposition: "attachment", Path: path, Size: out.n}
+	if said := h.disposition.Value; said == "inline" || said == "" && inline {
 		f.Disposition = "inline"
 	}
 	sum.Sum(f.SHA256[:0])
@@ -226,14 +226,14 @@ func (x *extractor) save(path string, h *header, original string, inline bool) (
 
 // name is the name of a part's file: the one that the mail gives it, made safe,
 // and told from those of the others.
-func (x *extractor) name(path string, h *header, original string) string {
+func (x *extractor) name(path string, h *partHeader, original string) string {
 	name := filename.Safe(original, maxName-numberRoom)
 	extension := filename.Extension(name)
 	switch {
 	case name == "":
 		extension = h.extension()
 		name = "part-" + path + extension
-	case h.contentType.value == message && !strings.EqualFold(extension, ".eml"):
+	case h.contentType.Value == message && !strings.EqualFold(extension, ".eml"):
 		extension = ".eml"
 		name = filename.Safe(name+extension, maxName-numberRoom)
 	}

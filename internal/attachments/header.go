@@ -2,24 +2,27 @@ package attachments
 
 import (
 	"bytes"
+	"cmp"
 	"strings"
+
+	"mailpoller/internal/header"
 )
 
 // maxField bounds what is kept of one field.
 const maxField = 64 << 10
 
-// header is what the header of a part says of it.
-type header struct {
-	contentType valued
-	disposition valued
+// partHeader is what the header of a part says of it.
+type partHeader struct {
+	contentType header.Value
+	disposition header.Value
 	encoding    string
 	faults      []string
 }
 
 // header reads the header of the part that begins here, of whatever length. One
 // that a boundary cuts off ends there, at stop.
-func (l *lines) header() (h *header, at *stop, err error) {
-	h = &header{}
+func (l *lines) header() (h *partHeader, at *stop, err error) {
+	h = &partHeader{}
 	fields := map[string]*bytes.Buffer{"content-type": nil, "content-disposition": nil, "content-transfer-encoding": nil}
 	var field *bytes.Buffer // that a folded line goes on with; nil for one that means nothing here
 	for first := true; ; first = false {
@@ -73,24 +76,22 @@ func (l *lines) header() (h *header, at *stop, err error) {
 		}
 		return fields[name].String()
 	}
-	h.contentType = parse(text("content-type"))
-	h.disposition = parse(text("content-disposition"))
-	h.encoding = token(text("content-transfer-encoding"))
+	h.contentType = header.ParseValue(text("content-type"))
+	h.disposition = header.ParseValue(text("content-disposition"))
+	h.encoding = header.Token(text("content-transfer-encoding"))
 	return h, at, nil
 }
 
-func (h *header) fault(text string) {
+func (h *partHeader) fault(text string) {
 	if len(h.faults) == 0 || h.faults[len(h.faults)-1] != text {
 		h.faults = append(h.faults, text)
 	}
 }
 
-// name is what the mail calls the part; empty where it does not.
-func (h *header) name() string {
-	if name := h.disposition.text("filename"); name != "" {
-		return name
-	}
-	return h.contentType.text("name")
+// name is what the mail calls the part; empty where it does not. Mail in the wild
+// has each parameter in the field of the other, too.
+func (h *partHeader) name() string {
+	return cmp.Or(h.disposition.Param("filename"), h.contentType.Param("name"), h.disposition.Param("name"), h.contentType.Param("filename"))
 }
 
 const (
@@ -101,15 +102,15 @@ const (
 // settle makes the type of a part one that can be relied on (RFC 2045, section
 // 5.2). otherwise is the type of a part that does not say its own. One that
 // cannot be read is not text: it is better to have a file too many.
-func (h *header) settle(otherwise string) {
-	kind, sub, ok := strings.Cut(h.contentType.value, "/")
+func (h *partHeader) settle(otherwise string) {
+	kind, sub, ok := strings.Cut(h.contentType.Value, "/")
 	switch {
-	case h.contentType.value == "":
-		h.contentType.value = otherwise
-	case h.contentType.value == "text":
-		h.contentType.value = "text/plain"
+	case h.contentType.Value == "":
+		h.contentType.Value = otherwise
+	case h.contentType.Value == "text":
+		h.contentType.Value = "text/plain"
 	case !ok, kind == "", sub == "", len(kind)+len(sub) > 200, strings.ContainsFunc(kind+sub, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
-		h.contentType.value = octets
+		h.contentType.Value = octets
 	}
 }
 
@@ -120,8 +121,8 @@ var bodies = map[string]bool{
 }
 
 // attachment reports whether a part that is no multipart is one.
-func (h *header) attachment(name string) bool {
-	return name != "" || h.disposition.value == "attachment" || !bodies[h.contentType.value]
+func (h *partHeader) attachment(name string) bool {
+	return name != "" || h.disposition.Value == "attachment" || !bodies[h.contentType.Value]
 }
 
 // extensions are those of types that often come without a name.
@@ -140,8 +141,8 @@ var extensions = map[string]string{
 }
 
 // extension is that of a part without a name.
-func (h *header) extension() string {
-	if extension := extensions[h.contentType.value]; extension != "" {
+func (h *partHeader) extension() string {
+	if extension := extensions[h.contentType.Value]; extension != "" {
 		return extension
 	}
 	return ".bin"

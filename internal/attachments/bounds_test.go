@@ -221,7 +221,7 @@ func FuzzExtract(f *testing.F) {
 				t.Errorf("a name: %q", file.Name)
 			}
 			names[filename.Fold(file.Name)] = true
-			if !utf8.ValidString(file.Original) || len(file.Original) > maxOriginal || !utf8.ValidString(file.ContentType) {
+			if !utf8.ValidString(file.Original) || len(file.Original) > 1000 || !utf8.ValidString(file.ContentType) {
 				t.Errorf("%+v", file)
 			}
 		}
