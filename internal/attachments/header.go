@@ -3,6 +3,7 @@ package attachments
 import (
 	"bytes"
 	"cmp"
+	"slices"
 	"strings"
 
 	"mailpoller/internal/header"
@@ -19,12 +20,15 @@ type partHeader struct {
 	faults      []string
 }
 
+// partFields are the fields that say something of a part.
+var partFields = [...]string{"content-type", "content-disposition", "content-transfer-encoding"}
+
 // header reads the header of the part that begins here, of whatever length. One
 // that a boundary cuts off ends there, at stop.
 func (l *lines) header() (h *partHeader, at *stop, err error) {
 	h = &partHeader{}
-	fields := map[string]*bytes.Buffer{"content-type": nil, "content-disposition": nil, "content-transfer-encoding": nil}
-	var field *bytes.Buffer // that a folded line goes on with; nil for one that means nothing here
+	var values [len(partFields)]*bytes.Buffer
+	var value *bytes.Buffer // that a folded line goes on with; nil for one that means nothing here
 	for first := true; ; first = false {
 		piece, begins, stop, err := l.next()
 		if err != nil {
@@ -38,52 +42,53 @@ func (l *lines) header() (h *partHeader, at *stop, err error) {
 		if begins && len(text) == 0 {
 			break
 		}
-		name, value, ok := bytes.Cut(text, []byte(":"))
-		switch {
-		case !begins, text[0] == ' ', text[0] == '\t':
-			value = text
-		case first && bytes.HasPrefix(text, []byte("From ")): // the mark of a mailbox in one file
-			field = nil
-			continue
-		case !ok:
-			field = nil
-			h.fault("its header has a line that is no field")
-			continue
-		default:
-			name := strings.ToLower(string(bytes.TrimRight(name, " \t")))
-			was, known := fields[name]
-			if field = nil; known {
-				field = new(bytes.Buffer)
+		if begins && text[0] != ' ' && text[0] != '\t' {
+			value = nil
+			if first && bytes.HasPrefix(text, []byte("From ")) { // the mark of a mailbox in one file
+				continue
 			}
-			if was != nil {
-				h.fault("its header has " + name + " twice")
-			} else if known {
-				fields[name] = field
+			name, rest, ok := bytes.Cut(text, []byte(":"))
+			if !ok {
+				h.fault("its header has a line that is no field")
+				continue
 			}
+			name = bytes.TrimRight(name, " \t")
+			for i, field := range partFields {
+				switch {
+				case len(name) != len(field) || !strings.EqualFold(string(name), field):
+				case values[i] != nil:
+					h.fault("its header has " + field + " twice")
+				default:
+					value = new(bytes.Buffer)
+					values[i] = value
+				}
+			}
+			text = rest
 		}
-		if field == nil {
+		if value == nil {
 			continue
 		}
-		if field.Len()+len(value) > maxField {
+		if value.Len()+len(text) > maxField {
 			h.fault("a field of its header is too long")
-			value = value[:maxField-field.Len()]
+			text = text[:maxField-value.Len()]
 		}
-		field.Write(value)
+		value.Write(text)
 	}
-	text := func(name string) string {
-		if fields[name] == nil {
-			return ""
+	var texts [len(partFields)]string
+	for i, value := range values {
+		if value != nil {
+			texts[i] = value.String()
 		}
-		return fields[name].String()
 	}
-	h.contentType = header.ParseValue(text("content-type"))
-	h.disposition = header.ParseValue(text("content-disposition"))
-	h.encoding = header.Token(text("content-transfer-encoding"))
+	h.contentType, h.disposition = header.ParseValue(texts[0]), header.ParseValue(texts[1])
+	h.encoding = header.Token(texts[2])
+	h.encoding = cmp.Or(encodings[h.encoding], h.encoding)
 	return h, at, nil
 }
 
+// fault notes what is wrong with a header, once.
 func (h *partHeader) fault(text string) {
-	if len(h.faults) == 0 || h.faults[len(h.faults)-1] != text {
+	if !slices.Contains(h.faults, text) {
 		h.faults = append(h.faults, text)
 	}
 }
@@ -112,6 +117,14 @@ func (h *partHeader) settle(otherwise string) {
 	case !ok, kind == "", sub == "", len(kind)+len(sub) > 200, strings.ContainsFunc(kind+sub, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
 		h.contentType.Value = octets
 	}
+}
+
+// uuencode is an encoding that has no place in MIME, and several names there.
+const uuencode = "uuencode"
+
+// encodings are the right names of transfer encodings by other names.
+var encodings = map[string]string{
+	"7-bit": "7bit", "8-bit": "8bit", "x-uuencode": uuencode, "x-uue": uuencode, "uue": uuencode,
 }
 
 // bodies are the types of texts that are read, and not saved.
