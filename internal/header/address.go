@@ -62,7 +62,11 @@ func (l *addressList) token() {
 	case ':':
 		if l.at < l.groupsEnd || isBlank(rest[1:]) { // what came before it is the name of a group
 			l.at++
-			l.words, l.nameless, l.joined = nil, nil, false
+			if l.address != "" { // a comma is missing
+				l.words = l.words[:l.before]
+			}
+			l.end()
+			l.nameless = nil
 			return
 		}
 	case '"':

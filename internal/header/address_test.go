@@ -29,6 +29,7 @@ func TestAddresses(t *testing.T) {
 		"\x1b$B;3ED\x1b(B <yamada@a>, b@c":                                  `山田 <yamada@a> | b@c`, // in it: ;3ED
 		"\x1b$B\"(!\"\x1b(B@x <y@a>":                                        `※、@x <y@a>`,
 		`Team: ann@a, "B" <bob@b>;, carl@c`:                                 `ann@a | B <bob@b> | carl@c`,
+		`Ann <ann@a> Team: bob@b <c@c>;`:                                    `Ann <ann@a> | bob@b <c@c>`,
 		`undisclosed-recipients:;`:                                          ``,
 		`Undisclosed recipients: ;`:                                         ``,
 		`undisclosed-recipients:`:                                           ``,

@@ -140,6 +140,8 @@ func TestBytesWithoutAMeaningAreNotLost(t *testing.T) {
 		{"iso-2022-jp", "\x1b$B7", "7"},
 		{"iso-2022-jp", "\x1b$B7o\x1b(B \xe4", "件 ä"},
 		{"iso-2022-jp", "\x1b[31m", "\x1b[31m"},
+		{"iso-2022-jp", "\x1b$B7o)!7o\x1b(B", "件)!件"}, // a row that is empty
+		{"iso-2022-jp", "\x1b(I6pE", "ｶpﾅ"},
 		{"iso-2022-cn", "\x1b$*H\x1bNab", "ab"}, // a plane that no library has
 		{"iso-2022-kr", "\x1b$)C\x0e<", "<"},
 		{"hz-gb-2312", "~{6)\xff~}", "订ÿ"},

@@ -18,7 +18,9 @@ const maxDate = 200
 // play no part.
 func Date(value string) (time.Time, bool) {
 	text := strings.ToLower(uncommented(Legible(value[:min(len(value), maxDate)])))
-	text = strings.NewReplacer("a.m.", "am", "p.m.", "pm").Replace(text)
+	if strings.Contains(text, ".m.") {
+		text = strings.NewReplacer("a.m.", "am", "p.m.", "pm").Replace(text)
+	}
 	d := date{day: -1, month: -1, year: -1, hour: -1}
 	for _, token := range dateTokens(text) {
 		if !d.token(token) {
@@ -31,7 +33,7 @@ func Date(value string) (time.Time, bool) {
 // dateTokens are the words of a date. Blanks may stand around a colon (section 4.3),
 // and behind a sign.
 func dateTokens(text string) []string {
-	fields := strings.FieldsFunc(text, func(r rune) bool { return r <= ' ' || strings.ContainsRune(",;\"\u00a0", r) })
+	fields := strings.FieldsFunc(text, func(r rune) bool { return r <= ' ' || r == ',' || r == ';' || r == '"' || r == '\u00a0' })
 	tokens := fields[:0]
 	last := ""
 	for _, field := range fields {

@@ -19,6 +19,9 @@ import (
 // maxHeader is how many bytes of a header are read.
 const maxHeader = 256 << 10
 
+// maxPiece is how much of a line is read at once.
+const maxPiece = 1 << 10
+
 // maxList is how many addresses or ids of one field are read.
 const maxList = 100
 
@@ -32,7 +35,7 @@ type Header map[string][]string
 // before it is returned with it.
 func Read(r io.Reader, names ...string) (Header, error) {
 	h := make(Header)
-	lines := bufio.NewReader(io.LimitReader(r, maxHeader))
+	lines := bufio.NewReaderSize(io.LimitReader(r, maxHeader), maxPiece)
 	name := "" // of the field at hand; empty for one that nobody asked for
 	var value bytes.Buffer
 	add := func() {

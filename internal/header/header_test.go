@@ -28,7 +28,7 @@ func TestRead(t *testing.T) {
 		"no header at all":   {"\r\nSubject: x\r\n", nil, Header{}},
 		"begins folded":      {" x\r\nSubject: y\r\n", nil, Header{"subject": {" y"}}},
 		"a long line":        {"A: " + strings.Repeat("x", 10_000) + "\r\nB: y\r\n", nil, Header{"a": {" " + strings.Repeat("x", 10_000)}, "b": {" y"}}},
-		"a line as a buffer": {"A: " + strings.Repeat("x", 4096-3) + "\r\n\r\nB: y\r\n", nil, Header{"a": {" " + strings.Repeat("x", 4096-3)}}},
+		"a line as a buffer": {"A: " + strings.Repeat("x", maxPiece-3) + "\r\n\r\nB: y\r\n", nil, Header{"a": {" " + strings.Repeat("x", maxPiece-3)}}},
 		"a long name":        {strings.Repeat("x", 10_000) + ": y\r\nB: z\r\n", nil, Header{"b": {" z"}}},
 		"far too long":       {"A: " + strings.Repeat("x\r\n ", maxHeader) + "\r\nB: y\r\n", []string{"b"}, Header{}},
 	} {

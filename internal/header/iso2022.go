@@ -2,7 +2,9 @@ package header
 
 import (
 	"strings"
+	"unicode/utf8"
 
+	"golang.org/x/text/encoding"
 	"golang.org/x/text/encoding/charmap"
 	"golang.org/x/text/encoding/japanese"
 	"golang.org/x/text/encoding/korean"
@@ -11,21 +13,35 @@ import (
 
 // set is a set of characters that ISO 2022 switches to.
 type set struct {
-	width  int     // bytes of a character
-	prefix string  // of a character in the charset that holds the set in its upper half
-	decode decoder // of that charset; nil where the library has none
+	width    int               // bytes of a character
+	encoding encoding.Encoding // which holds the set in its upper half; nil where the library has none
+	prefix   string            // of a character there
 }
 
 var (
-	kana   = &set{1, "\x8e", through(japanese.EUCJP)}
-	jis208 = &set{2, "", through(japanese.EUCJP)}
-	jis212 = &set{2, "\x8f", through(japanese.EUCJP)}
-	ksc    = &set{2, "", through(korean.EUCKR)}
-	gb     = &set{2, "", through(simplifiedchinese.GBK)}
-	latin  = &set{1, "", through(charmap.Windows1252)}
-	greek  = &set{1, "", through(charmap.ISO8859_7)}
-	other  = &set{2, "", nil}
+	kana   = &set{1, japanese.EUCJP, "\x8e"}
+	jis208 = &set{2, japanese.EUCJP, ""}
+	jis212 = &set{2, japanese.EUCJP, "\x8f"}
+	ksc    = &set{2, korean.EUCKR, ""}
+	gb     = &set{2, simplifiedchinese.GBK, ""}
+	latin  = &set{1, charmap.Windows1252, ""}
+	greek  = &set{1, charmap.ISO8859_7, ""}
+	other  = &set{2, nil, ""}
 )
+
+// decoded decodes characters of the set. It is not ok where there is one that the set
+// does not have.
+func (s *set) decoded(characters string) (text string, ok bool) {
+	upper := make([]byte, 0, len(characters)*2)
+	for at := 0; at < len(characters); at += s.width {
+		upper = append(upper, s.prefix...)
+		for i := range s.width {
+			upper = append(upper, characters[at+i]|0x80)
+		}
+	}
+	text, err := s.encoding.NewDecoder().String(string(upper))
+	return text, err == nil && !strings.ContainsRune(text, utf8.RuneError)
+}
 
 // sets are the sets by what designates them: "$" where a character has two bytes,
 // "." where there are 96 of them, and the final byte. Any other is ASCII.
@@ -50,26 +66,22 @@ func iso2022(bytes string, shifted *set) string {
 	var run []byte                     // that is not yet decoded, all of it in the set of now
 	var now *set
 	flush := func() {
-		switch {
-		case now == nil || now.decode == nil:
-			out.WriteString(utf8Mended(string(run)))
-		default:
-			out.WriteString(now.decode(string(run)))
-		}
+		characters := string(run)
 		run = run[:0]
-	}
-	add := func(s *set, character string) {
-		if s != now {
-			flush()
-			now = s
-		}
-		if s == nil || s.decode == nil {
-			run = append(run, character...)
+		if now == nil || now.encoding == nil {
+			out.WriteString(utf8Mended(characters))
 			return
 		}
-		run = append(run, s.prefix...)
-		for i := range len(character) {
-			run = append(run, character[i]|0x80)
+		if text, ok := now.decoded(characters); ok {
+			out.WriteString(text)
+			return
+		}
+		for ; characters != ""; characters = characters[now.width:] { // one of them means nothing, and stays as it is
+			text, ok := now.decoded(characters[:now.width])
+			if !ok {
+				text = characters[:now.width]
+			}
+			out.WriteString(text)
 		}
 	}
 	single := false // the next character alone is of the set G2
@@ -104,7 +116,11 @@ func iso2022(bytes string, shifted *set) string {
 				width = 2
 			}
 		}
-		add(s, bytes[:width])
+		if s != now {
+			flush()
+			now = s
+		}
+		run = append(run, bytes[:width]...)
 		bytes, single = bytes[width:], false
 	}
 	flush()

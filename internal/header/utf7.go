@@ -19,7 +19,7 @@ func utf7(text string) string {
 		if !found {
 			return out.String()
 		}
-		behind := strings.TrimLeft(rest, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
+		behind := strings.TrimLeft(rest, alphabet)
 		shifted := rest[:len(rest)-len(behind)]
 		text = strings.TrimPrefix(behind, "-")
 		switch decoded, ok := fromUTF16(shifted); {

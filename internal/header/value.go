@@ -2,7 +2,6 @@ package header
 
 import (
 	"cmp"
-	"encoding/hex"
 	"slices"
 	"strconv"
 	"strings"
@@ -136,14 +135,14 @@ func unpercented(text string) string {
 	}
 	out := make([]byte, 0, len(text))
 	for i := 0; i < len(text); i++ {
-		if text[i] == '%' && i+2 < len(text) {
-			if b, err := hex.DecodeString(text[i+1 : i+3]); err == nil {
-				out = append(out, b...)
+		c := text[i]
+		if c == '%' {
+			if b, ok := hexByte(text[i+1:]); ok {
+				c = b
 				i += 2
-				continue
 			}
 		}
-		out = append(out, text[i])
+		out = append(out, c)
 	}
 	return string(out)
 }

@@ -2,7 +2,6 @@ package header
 
 import (
 	"encoding/base64"
-	"encoding/hex"
 	"strings"
 )
 
@@ -30,7 +29,7 @@ func Decode(text string) string {
 			d.flush()
 			d.start, d.charset = at, w.charset
 		}
-		d.bytes = append(d.bytes, w.bytes...)
+		d.add(w)
 		at += w.length
 		d.end = at
 	}
@@ -49,6 +48,41 @@ type decoding struct {
 	start, end int
 	charset    string
 	bytes      []byte
+	sixes      string // of the last word: characters of base64 that are no whole quantum
+}
+
+// add adds to the words at hand. Some mailers cut base64 itself into words. Where the
+// last characters of one are no end, or the next word makes a whole of them, it goes
+// on with them; else their padding is missing.
+func (d *decoding) add(w encodedWord) {
+	if !w.base64 {
+		d.endBase64()
+		d.bytes = append(d.bytes, unquoted(w.content)...)
+		return
+	}
+	both := len(d.sixes) + len(w.content)
+	if _, err := base64.RawStdEncoding.Strict().DecodeString(d.sixes); err == nil && (len(w.content)%4 == 0 || both%4 != 0) {
+		d.endBase64()
+	}
+	pieces := strings.Split(d.sixes+w.content, "=") // each but the last has its padding
+	last := len(pieces) - 1
+	for _, piece := range pieces[:last] {
+		d.sixes = piece
+		d.endBase64()
+	}
+	whole := len(pieces[last]) / 4 * 4
+	d.sixes = pieces[last][:whole]
+	d.endBase64()
+	d.sixes = pieces[last][whole:]
+}
+
+// endBase64 decodes the characters of base64 at hand.
+func (d *decoding) endBase64() {
+	if len(d.sixes)%4 == 1 { // six bits make no byte
+		d.sixes = d.sixes[:len(d.sixes)-1]
+	}
+	d.bytes, _ = base64.RawStdEncoding.AppendDecode(d.bytes, []byte(d.sixes)) // wordAt has seen to the alphabet
+	d.sixes = ""
 }
 
 // flush writes the words at hand, and what stands before them. Blanks between two
@@ -57,8 +91,10 @@ func (d *decoding) flush() {
 	if d.start == d.end {
 		return
 	}
+	lost := len(d.bytes) == 0 && len(d.sixes) == 1
+	d.endBase64()
 	text, ok := FromCharset(d.charset, string(d.bytes))
-	if !ok {
+	if ok = ok && !lost; !ok {
 		text = Legible(d.text[d.start:d.end])
 	}
 	if gap := d.text[d.done:d.start]; !ok || !d.afterWord || !isBlank(gap) {
@@ -74,8 +110,9 @@ func isBlank(text string) bool { return strings.TrimLeft(text, " \t\r\n") == "" 
 // encodedWord is a word of RFC 2047.
 type encodedWord struct {
 	charset string
-	bytes   string
-	length  int // of the word as it is written
+	base64  bool
+	content string // without blanks, where it is base64
+	length  int    // of the word as it is written
 }
 
 // maxCharset bounds the name of a charset with its language, maxEncoding that of an
@@ -113,9 +150,11 @@ func wordAt(text string) (w encodedWord, ok bool) {
 	w.length = len(text) - len(content) + end + len("?=")
 	switch content = content[:end]; strings.ToLower(strings.Trim(encoding, " \t")) {
 	case "b":
-		w.bytes, ok = unbase64(content)
+		w.base64 = true
+		w.content = strings.Join(strings.Fields(content), "")
+		ok = strings.Trim(w.content, alphabet+"=") == ""
 	case "q":
-		w.bytes = unquoted(content)
+		w.content = content
 	default:
 		ok = false
 	}
@@ -139,24 +178,8 @@ func contentEnd(text string) int {
 	}
 }
 
-// unbase64 decodes base64 with or without its padding, with blanks in it, and in
-// padded pieces. It is not ok with other characters in it.
-func unbase64(text string) (string, bool) {
-	if strings.ContainsAny(text, " \t\r\n") {
-		text = strings.Join(strings.Fields(text), "")
-	}
-	var out []byte
-	for piece := range strings.SplitSeq(text, "=") {
-		if len(piece)%4 == 1 { // six bits make no byte
-			piece = piece[:len(piece)-1]
-		}
-		var err error
-		if out, err = base64.RawStdEncoding.AppendDecode(out, []byte(piece)); err != nil {
-			return "", false
-		}
-	}
-	return string(out), true
-}
+// alphabet is that of base64.
+const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 // unquoted decodes the Q encoding (RFC 2047, section 4.2). What is not encoded as
 // it should be stands for itself.
@@ -166,20 +189,32 @@ func unquoted(text string) string {
 	}
 	out := make([]byte, 0, len(text))
 	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case c == '_':
-			out = append(out, ' ')
-		case c == '=' && i+2 < len(text):
-			b, err := hex.DecodeString(text[i+1 : i+3])
-			if err != nil {
-				out = append(out, c)
-				continue
+		c := text[i]
+		switch c {
+		case '_':
+			c = ' '
+		case '=':
+			if b, ok := hexByte(text[i+1:]); ok {
+				c = b
+				i += 2
 			}
-			out = append(out, b...)
-			i += 2
-		default:
-			out = append(out, c)
 		}
+		out = append(out, c)
 	}
 	return string(out)
+}
+
+// hexByte is the byte that the two digits at the beginning of a text are.
+func hexByte(text string) (b byte, ok bool) {
+	if len(text) < 2 {
+		return 0, false
+	}
+	for i := range 2 {
+		digit := strings.IndexByte("0123456789abcdef", text[i]|0x20)
+		if digit < 0 {
+			return 0, false
+		}
+		b = b<<4 | byte(digit) //nolint:gosec // one of sixteen
+	}
+	return b, true
 }

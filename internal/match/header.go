@@ -23,13 +23,15 @@ func ReadHead(text []byte) Head {
 	fields, _ := header.Read(bytes.NewReader(text)) // memory does not fail
 	h := Head{fields: make(map[string][]string, len(fields)), mixed: mixed(fields)}
 	for name, values := range fields {
+		texts := make([]string, 0, 2*len(values))
 		for _, value := range values {
 			value = strings.TrimSpace(value)
-			h.fields[name] = append(h.fields[name], folded(value))
+			texts = append(texts, folded(value))
 			if decoded := header.Decode(value); decoded != value {
-				h.fields[name] = append(h.fields[name], folded(decoded))
+				texts = append(texts, folded(decoded))
 			}
 		}
+		h.fields[name] = texts
 	}
 	for _, value := range fields["date"] {
 		if at, ok := header.Date(value); ok {
