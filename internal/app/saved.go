@@ -9,7 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"mailpoller/internal/folder"
-	"mailpoller/internal/folder/facts"
+	"mailpoller/internal/header"
 	"mailpoller/internal/mail"
 	"mailpoller/internal/state"
 )
@@ -81,9 +81,9 @@ const (
 )
 
 // whose reads the header of a message.
-func whose(header []byte) head {
-	fields, _ := facts.ReadHeader(bytes.NewReader(header), "from", "subject") // memory does not fail
-	return head{sender: bounded(facts.Decode(fields["from"])), subject: bounded(facts.Decode(fields["subject"]))}
+func whose(text []byte) head {
+	fields, _ := header.Read(bytes.NewReader(text), "from", "subject") // memory does not fail
+	return head{sender: bounded(header.Text(fields.First("from"))), subject: bounded(header.Text(fields.First("subject")))}
 }
 
 func bounded(text string) string {

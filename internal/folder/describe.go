@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"mailpoller/internal/folder/attachments"
+	"mailpoller/internal/attachments"
 	"mailpoller/internal/folder/facts"
 	"mailpoller/internal/mail"
 )

@@ -368,3 +368,46 @@ func TestAMessageWithoutAttachmentsSaysSo(t *testing.T) {
 		}
 	}
 }
+
+// TestOnlyAUuencodedFile is an attachment like any other: a message with nothing else
+// is saved where only attachments are wanted. One whose file is broken is saved with
+// the message itself.
+func TestOnlyAUuencodedFile(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]struct {
+		err        error
+		files      []string
+		incomplete bool
+	}{
+		"see below\r\n\r\nbegin 644 a.pdf\r\n#86)C\r\n`\r\nend\r\n": {nil, []string{"a.pdf"}, false},
+		"begin 644 a.pdf\r\n#86)C\r\n":                              {nil, []string{"a.pdf", original}, true},
+		"begin 644 of them\r\ntoday\r\n":                            {nil, []string{original}, true},
+		"we begin 644 of them today\r\n":                            {mail.ErrNoAttachments, nil, false},
+	} {
+		dir := t.TempDir()
+		c := connection(dir)
+		c.Format, c.Metadata, c.DirMode, c.WithoutAttachments = mail.Attachments, true, 0o750, mail.SetAside
+		e, err := New("i").Write(c, box, message(1, "Subject: x\r\n\r\n"+text))
+		if !errors.Is(err, want.err) {
+			t.Errorf("%q: %v", text, err)
+		}
+		if want.err != nil {
+			continue
+		}
+		var known facts.Message
+		description, err := os.ReadFile(metadataTemp(e))
+		if err == nil {
+			err = json.Unmarshal(description, &known)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		var files []string
+		for _, f := range known.Files {
+			files = append(files, f.Name)
+		}
+		if !slices.Equal(files, want.files) || (len(known.Incomplete) > 0) != want.incomplete {
+			t.Errorf("%q: %s", text, description)
+		}
+	}
+}

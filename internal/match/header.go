@@ -2,60 +2,43 @@ package match
 
 import (
 	"bytes"
-	"mime"
-	"net/mail"
-	"net/textproto"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
+
+	"mailpoller/internal/header"
 )
 
 // Head is what a message says of itself: all that can be known of it without
 // its body.
 type Head struct {
-	fields map[string][]string // by canonical name; each as it is written, and decoded where that differs
+	fields map[string][]string // by name in lower case; each as it is written, and decoded where that differs
 	day    time.Time           // of the field Date, as the clock of the sender showed it; zero for none
+	mixed  bool                // the header is one of a message with attachments
 }
 
-// words decodes encoded words (RFC 2047). Those in a character set that it does
-// not know are left as they are.
-var words mime.WordDecoder
-
 // ReadHead reads a header. What is no field of one is passed over.
-func ReadHead(header []byte) Head {
-	h := Head{fields: make(map[string][]string)}
-	name, value := "", ""
-	add := func() {
-		if name == "" {
-			return
-		}
-		value = strings.TrimSpace(value)
-		h.fields[name] = append(h.fields[name], folded(value))
-		if decoded, err := words.DecodeHeader(value); err == nil && decoded != value {
-			h.fields[name] = append(h.fields[name], folded(decoded))
-		}
-		if name == "Date" && h.day.IsZero() {
-			if at, err := mail.ParseDate(value); err == nil {
-				h.day = time.Date(at.Year(), at.Month(), at.Day(), 0, 0, 0, 0, time.UTC)
+func ReadHead(text []byte) Head {
+	fields, _ := header.Read(bytes.NewReader(text)) // memory does not fail
+	h := Head{fields: make(map[string][]string, len(fields)), mixed: mixed(fields)}
+	for name, values := range fields {
+		texts := make([]string, 0, 2*len(values))
+		for _, value := range values {
+			value = strings.TrimSpace(value)
+			texts = append(texts, folded(value))
+			if decoded := header.Decode(value); decoded != value {
+				texts = append(texts, folded(decoded))
 			}
 		}
+		h.fields[name] = texts
 	}
-	for line := range bytes.Lines(header) {
-		line = bytes.TrimRight(line, "\r\n")
-		if len(line) == 0 {
+	for _, value := range fields["date"] {
+		if at, ok := header.Date(value); ok {
+			h.day = time.Date(at.Year(), at.Month(), at.Day(), 0, 0, 0, 0, time.UTC)
 			break
 		}
-		if line[0] == ' ' || line[0] == '\t' {
-			value += string(line)
-			continue
-		}
-		add()
-		before, after, ok := bytes.Cut(line, []byte(":"))
-		if name, value = "", string(after); ok {
-			name = textproto.CanonicalMIMEHeaderKey(strings.TrimRight(string(before), " \t"))
-		}
 	}
-	add()
 	return h
 }
 
@@ -67,7 +50,7 @@ func folded(s string) string {
 // contains reports whether a field of this name holds the text.
 func (h Head) contains(name, text string) bool {
 	text = folded(text)
-	for _, value := range h.fields[textproto.CanonicalMIMEHeaderKey(name)] {
+	for _, value := range h.fields[strings.ToLower(name)] {
 		if strings.Contains(value, text) {
 			return true
 		}
@@ -75,16 +58,12 @@ func (h Head) contains(name, text string) bool {
 	return false
 }
 
-// attached reports whether the header is one of a message with attachments: it
-// has several parts of different kinds, or is itself one.
-func (h Head) attached() bool {
-	for _, value := range h.fields["Content-Type"] {
-		if kind, params, _ := mime.ParseMediaType(value); kind == "multipart/mixed" || params["name"] != "" {
-			return true
-		}
-	}
-	for _, value := range h.fields["Content-Disposition"] {
-		if kind, params, _ := mime.ParseMediaType(value); kind == "attachment" || params["filename"] != "" {
+// mixed reports whether a header is one of a message with attachments: it has
+// several parts of different kinds, or is itself one.
+func mixed(fields header.Header) bool {
+	for _, value := range slices.Concat(fields["content-type"], fields["content-disposition"]) {
+		v := header.ParseValue(value)
+		if v.Value == "multipart/mixed" || v.Value == "attachment" || v.Param("name") != "" || v.Param("filename") != "" {
 			return true
 		}
 	}
@@ -101,7 +80,7 @@ func (e Expr) Judge(h Head, octets int64) bool {
 		case OnOrAfter:
 			return !h.day.IsZero() && !h.day.Before(c.Day), true
 		case Attached:
-			return h.attached(), true
+			return h.mixed, true
 		}
 		return false, true
 	}).IsAlways()

@@ -29,7 +29,7 @@ func date(s string) Since {
 	return Since{Day: d}
 }
 
-func header(name string, texts ...string) Filter {
+func field(name string, texts ...string) Filter {
 	return Filter{Header: []Header{{Name: name, Texts: texts}}}
 }
 
@@ -51,12 +51,12 @@ func TestJudge(t *testing.T) {
 		{"over the fold", Filter{Subject: []string{"FROM BERLIN"}}, true},
 		{"both", Filter{Subject: []string{"berlin"}, To: []string{"bob"}}, true},
 		{"one of both", Filter{Subject: []string{"berlin"}, To: []string{"carol"}}, false},
-		{"a field that is there", header("x-empty", ""), true},
-		{"a field that is not", header("x-missing", ""), false},
-		{"a field that holds nothing", header("X-Empty", "x"), false},
-		{"octets that are no text", header("X-Raw", "zürich"), true},
-		{"of the body", header("X-Body", ""), false},
-		{"of no field", header("This is no field", ""), false},
+		{"a field that is there", field("x-empty", ""), true},
+		{"a field that is not", field("x-missing", ""), false},
+		{"a field that holds nothing", field("X-Empty", "x"), false},
+		{"octets that are no text", field("X-Raw", "zürich"), true},
+		{"of the body", field("X-Body", ""), false},
+		{"of no field", field("This is no field", ""), false},
 		{"larger", Filter{Larger: 999}, true},
 		{"not larger than itself", Filter{Larger: 1000}, false},
 		{"smaller", Filter{Smaller: 1001}, true},
@@ -147,7 +147,7 @@ func TestBounds(t *testing.T) {
 		{deep, "6 deep"},
 		{Filter{From: make([]string, MaxLeaves)}, ""},
 		{Filter{From: make([]string, MaxLeaves), Larger: 1}, "65 conditions"},
-		{Filter{Any: []Filter{{To: make([]string, MaxLeaves)}, header("X", "y")}}, "65 conditions"},
+		{Filter{Any: []Filter{{To: make([]string, MaxLeaves)}, field("X", "y")}}, "65 conditions"},
 		{long, "octets together"},
 	} {
 		if err := c.f.Check(); fmt.Sprint(err) == "<nil>" != (c.says == "") || c.says != "" && !strings.Contains(err.Error(), c.says) {

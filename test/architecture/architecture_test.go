@@ -15,11 +15,13 @@ import (
 const module = "mailpoller"
 
 // layers holds every package of the program, lowest layer first. A package
-// imports layers below its own only. What lies in a folder of a package belongs
+// imports layers below its own only. The first two rows are layer 0, whose packages
+// import none of ours but header. What lies in a folder of a package belongs
 // to it: internal/demo/pop3server is part of internal/demo.
 var layers = [][]string{
+	{"internal/header"},
 	{"internal/cronspec", "internal/disposition", "internal/filename", "internal/match", "internal/notify", "internal/proxy", "internal/retry", "internal/tlspolicy"},
-	{"internal/mail"},
+	{"internal/attachments", "internal/mail"},
 	{
 		"internal/admin", "internal/auth", "internal/config", "internal/folder", "internal/mailbox",
 		"internal/metrics", "internal/poll", "internal/schedule", "internal/state",
@@ -41,7 +43,7 @@ var homes = []struct {
 	{"github.com/coreos/go-systemd/v22", []string{"internal/app"}},
 	{"github.com/dustin/go-humanize", []string{"cmd/poller"}},
 	{"github.com/emersion/go-imap/v2", []string{"internal/mailbox", "internal/demo"}},
-	{"github.com/emersion/go-message", []string{"internal/folder", "internal/demo"}},
+	{"github.com/emersion/go-message", []string{"internal/demo"}},
 	{"github.com/emersion/go-sasl", []string{"internal/mailbox", "internal/demo"}},
 	{"github.com/knadh/go-pop3", []string{"internal/mailbox"}},
 	{"github.com/mattn/go-isatty", []string{"cmd/poller"}},
@@ -53,14 +55,14 @@ var homes = []struct {
 	{"github.com/xdg-go/scram", []string{"internal/mailbox"}},
 	{"go.opentelemetry.io/otel", []string{"internal/tracing"}},
 	{"github.com/go-logr/logr", []string{"internal/tracing"}},
-	{"go.uber.org/zap", slices.Concat(layers[2:]...)},
+	{"go.uber.org/zap", slices.Concat(layers[3:]...)},
 	{"go.yaml.in/yaml/v4", []string{"internal/config"}},
 	{"golang.org/x/net/netutil", []string{"internal/admin"}},
 	{"golang.org/x/net/idna", []string{"internal/config"}},
 	{"golang.org/x/net/proxy", []string{"internal/proxy"}},
 	{"golang.org/x/oauth2", []string{"internal/auth"}},
 	{"golang.org/x/sync", []string{"internal/folder", "cmd/poller"}},
-	{"golang.org/x/text", []string{"internal/filename", "internal/folder"}},
+	{"golang.org/x/text", []string{"internal/filename", "internal/header"}},
 	{"golang.org/x/sys", []string{"internal/folder", "internal/state", "internal/app"}},
 	{"golang.org/x/term", []string{"cmd/poller"}},
 	{"modernc.org/sqlite", []string{"internal/state"}},

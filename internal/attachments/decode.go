@@ -23,7 +23,9 @@ func newDecoder(encoding string, w *output) decoder {
 		return &sixBits{w: w}
 	case "quoted-printable":
 		return &quoted{w: w}
-	case "", "7bit", "8bit", "binary", "7-bit", "8-bit":
+	case uuencode:
+		return newUUBody(w)
+	case "", "7bit", "8bit", "binary":
 		return &identity{w: w}
 	}
 	return &identity{w: w, fault: "its encoding is not known"}
@@ -37,27 +39,56 @@ type identity struct {
 func (i *identity) Write(p []byte) { i.w.Write(p) }
 func (i *identity) Close() string  { return i.fault }
 
-// sixBits is base64 (RFC 2045, section 6.8) passes over what is not of its alphabet. Its
-// padding is its end: what follows, the footer of a mailing list say, is no data.
+// sixBits is base64 (RFC 2045, section 6.8), which passes over what is not of its
+// alphabet. Padding ends it, or a piece of it: some encode a file in pieces, each
+// with its padding. What follows a padding is another piece if it looks like one,
+// and else no data: the footer of a mailing list, say.
 type sixBits struct {
-	w     *output
-	bits  uint32
-	n     int // sixes of bits that wait
-	pads  int
-	stray bool
-	after bool
-	out   []byte
+	w      *output
+	bits   uint32
+	n      int    // sixes of bits that wait
+	pads   int    // of the piece that ends here
+	behind []byte // what follows them, until it is known what that is
+	over   bool   // the last piece has ended
+	cut    bool   // a piece has not the padding that it needs
+	stray  bool
+	out    []byte
 }
 
 func (b *sixBits) Write(p []byte) {
-	for _, c := range p {
-		v := sextets[c]
-		switch {
+	for len(p) > 0 && !b.over {
+		if b.pads == 0 {
+			p = b.piece(p)
+		} else {
+			p = b.padding(p)
+		}
+	}
+	b.w.Write(b.out)
+	b.out = b.out[:0]
+}
+
+// piece decodes up to a padding, and returns what follows its first "=".
+func (b *sixBits) piece(p []byte) []byte {
+	for i := 0; i < len(p); {
+		if b.n == 0 { // whole quanta, which nearly all of it is
+			for ; i+4 <= len(p); i += 4 {
+				v0, v1, v2, v3 := sextets[p[i]], sextets[p[i+1]], sextets[p[i+2]], sextets[p[i+3]]
+				if (v0|v1|v2|v3)&^0x3f != 0 {
+					break
+				}
+				b.out = append(b.out, v0<<2|v1>>4, v1<<4|v2>>2, v2<<6|v3)
+			}
+			if i == len(p) {
+				break
+			}
+		}
+		c := p[i]
+		i++
+		switch v := sextets[c]; {
 		case v == isBlank:
 		case c == '=':
-			b.pads++
-		case b.pads > 0:
-			b.after = true
+			b.pads = 1
+			return p[i:]
 		case v == isStray:
 			b.stray = true
 		default:
@@ -67,8 +98,90 @@ func (b *sixBits) Write(p []byte) {
 			}
 		}
 	}
-	b.w.Write(b.out)
-	b.out = b.out[:0]
+	return nil
+}
+
+// maxBehind is how much is looked at of what follows a padding.
+const maxBehind = 256
+
+// padding reads what follows a "=", up to where it is known what that is, and
+// returns what it leaves.
+func (b *sixBits) padding(p []byte) []byte {
+	for i, c := range p {
+		blank, padded := sextets[c] == isBlank, bytes.HasSuffix(b.behind, []byte("="))
+		switch {
+		case len(b.behind) == 0 && c == '=':
+			b.pads++
+		case blank && (padded || len(b.behind) == 0):
+		case padded && c != '=', len(b.behind) == maxBehind:
+			b.decide(false)
+			return p[i:]
+		default:
+			b.behind = append(b.behind, c)
+		}
+	}
+	return nil
+}
+
+// decide takes what follows a padding for another piece, or for no data. whole says
+// that nothing comes behind it.
+func (b *sixBits) decide(whole bool) {
+	b.end()
+	behind := b.behind
+	b.behind = nil
+	if b.over = !isPiece(behind, whole); b.over {
+		return
+	}
+	b.pads = 0
+	b.padding(b.piece(behind))
+}
+
+// isPiece reports whether a text looks like base64 and not like words: it has
+// nothing else in it, no blanks within its lines, and the padding that it needs.
+// Where it needs none, something in it has to tell it from a word.
+func isPiece(text []byte, whole bool) bool {
+	n, pads := 0, 0
+	var letter, digit, odd, blank bool
+	last := byte('\n')
+	for _, c := range text {
+		switch v := sextets[c]; {
+		case c == '=':
+			pads++
+		case c == '\n' || c == '\r':
+			last, blank = '\n', false
+		case v == isBlank:
+			blank = last != '\n'
+		case v == isStray, blank:
+			return false
+		default:
+			isUpper, isLower := 'A' <= c && c <= 'Z', 'a' <= c && c <= 'z'
+			letter = letter || isUpper || isLower
+			digit = digit || '0' <= c && c <= '9'
+			odd = odd || c == '+' || c == '/' || isUpper && 'a' <= last && last <= 'z'
+			last = c
+			n++
+		}
+	}
+	if pads > 0 {
+		return n%4 > 1 && n%4+pads == 4
+	}
+	const long = 40 // no word is, so that one is cut off
+	return (n%4 == 0 || !whole || n >= long) && (odd || letter && digit)
+}
+
+// end ends a piece.
+func (b *sixBits) end() {
+	n := b.n
+	switch {
+	case n > 1:
+		b.take()
+		b.cut = b.cut || b.pads != 4-n
+	case n == 1:
+		b.cut = true
+	case b.pads > 0:
+		b.stray = true
+	}
+	b.bits, b.n = 0, 0
 }
 
 // take takes the octets out of the bits that wait.
@@ -79,17 +192,19 @@ func (b *sixBits) take() {
 }
 
 func (b *sixBits) Close() string {
-	n := b.n
-	if n > 1 {
-		b.take()
-		b.w.Write(b.out)
+	if len(b.behind) > 0 {
+		b.decide(true)
 	}
+	if !b.over { // else its end was met
+		b.end()
+	}
+	b.w.Write(b.out)
 	switch {
-	case b.after:
+	case b.over:
 		return "something follows the end of its base64"
-	case n == 1, n > 1 && b.pads != 4-n:
+	case b.cut:
 		return "its base64 is cut off"
-	case b.stray, n == 0 && b.pads > 0:
+	case b.stray:
 		return "its base64 has other characters in it"
 	}
 	return ""

@@ -83,9 +83,9 @@ func (l *lines) boundary(line []byte) *stop {
 	return nil
 }
 
-// body hands the octets of the body that begins here to write, up to the
+// read hands the octets of the body that begins here to write, up to the
 // boundary that ends it. The end of the line before a boundary is part of that.
-func (l *lines) body(write func([]byte)) (*stop, error) {
+func (l *lines) read(write func([]byte)) (*stop, error) {
 	var held []byte
 	for {
 		piece, begins, at, err := l.next()
@@ -109,4 +109,4 @@ func (l *lines) body(write func([]byte)) (*stop, error) {
 }
 
 // skip reads to the end of the body that begins here.
-func (l *lines) skip() (*stop, error) { return l.body(func([]byte) {}) }
+func (l *lines) skip() (*stop, error) { return l.read(func([]byte) {}) }

@@ -11,6 +11,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"math"
@@ -67,24 +68,25 @@ const (
 // the caller to sync. An error is one of r, of the file system or of ctx, and
 // what lies in dir is then of no use; a broken message is no error.
 func Extract(ctx context.Context, r io.Reader, dir *os.Root, o Options) (Result, error) {
-	x := &extractor{lines: newLines(ctx, r), dir: dir, Options: o, taken: make(map[string]int)}
-	x.MaxParts, x.MaxDepth, x.MaxOctets = cmp.Or(o.MaxParts, 1000), cmp.Or(o.MaxDepth, 20), cmp.Or(o.MaxOctets, math.MaxInt64)
+	x := &extractor{dir: dir, Options: o, taken: make(map[string]int)}
+	x.MaxOctets = cmp.Or(o.MaxOctets, math.MaxInt64)
 	for _, name := range o.Taken {
 		x.taken[filename.Fold(name)] = 1
 	}
 	x.result.Complete = true
-	if _, err := x.part("", 0, "text/plain", false); err != nil {
+	x.walk = newWalk(ctx, r, x, o)
+	if err := x.message(); err != nil {
 		return Result{}, fmt.Errorf("extract attachments: %w", err)
 	}
 	return x.result, nil
 }
 
+// extractor saves what a walk comes by.
 type extractor struct {
-	*lines
+	*walk
 	Options
 	dir    *os.Root
 	taken  map[string]int // names, folded, and the last number behind each
-	parts  int
 	octets int64
 	result Result
 }
@@ -96,6 +98,12 @@ func (x *extractor) warn(path, text string) {
 	}
 }
 
+// odd implements visitor.
+func (x *extractor) odd(path, text string) error {
+	x.warn(path, text)
+	return nil
+}
+
 func where(path string) string {
 	if path == "" {
 		return "the message"
@@ -103,137 +111,109 @@ func where(path string) string {
 	return "part " + path
 }
 
-// part takes the part apart that begins here, and says what it ends at.
-// otherwise is its type where it does not say its own; inline, how it is to be
-// shown where it does not say that.
-func (x *extractor) part(path string, depth int, otherwise string, inline bool) (*stop, error) {
-	if x.parts++; x.parts > x.MaxParts {
-		if x.parts == x.MaxParts+1 {
-			x.warn("", fmt.Sprintf("it has more than %d parts", x.MaxParts))
-		}
-		return x.skip()
-	}
-	h, at, err := x.header()
-	if err != nil {
-		return nil, err
-	}
+// begins implements visitor.
+func (x *extractor) begins(path string, h *partHeader, _ bool) error {
 	for _, fault := range h.faults {
 		x.warn(path, fault)
 	}
-	if at != nil {
-		x.warn(path, "its header has no end")
-		x.again = at
-	}
-	h.settle(otherwise)
-	if subtype, ok := strings.CutPrefix(h.contentType.value, "multipart/"); ok {
-		return x.multipart(path, depth, subtype, strings.TrimRight(h.contentType.raw("boundary"), " \t"))
-	}
+	return nil
+}
+
+// body implements visitor.
+func (x *extractor) body(path string, h *partHeader, inline bool) (*stop, error) {
 	name := h.name()
-	if !h.attachment(name) {
+	switch {
+	case h.encoding == uuencode && name == "", h.contentType.Value == "text/plain" && !h.attachment(name):
+		return x.search(path, h)
+	case !h.attachment(name):
 		return x.skip()
 	}
 	return x.save(path, h, name, inline)
 }
 
-// multipart takes the parts between its boundaries.
-func (x *extractor) multipart(path string, depth int, subtype, boundary string) (*stop, error) {
-	switch {
-	case boundary == "":
-		x.warn(path, "it does not say what its boundary is")
-		return x.skip()
-	case depth >= x.MaxDepth:
-		x.warn(path, "it lies too deep")
-		return x.skip()
-	}
-	otherwise := "text/plain"
-	if subtype == "digest" { // RFC 2046, section 5.1.5
-		otherwise = message
-	}
-	level := len(x.open)
-	x.open = append(x.open, boundary)
-	defer func() { x.open = x.open[:level] }()
-
-	n, closed := 0, false
-	at, err := x.skip() // what stands before the first part
-	for err == nil && at.level == level {
-		if at.last { // and what stands behind the last
-			closed = true
-			at, err = x.skip()
-			continue
-		}
-		if closed {
-			x.warn(path, "it goes on behind its last boundary")
-			closed = false
-		}
-		n++
-		at, err = x.part(strings.TrimPrefix(path+"."+strconv.Itoa(n), "."), depth+1, otherwise, subtype == "related")
-	}
-	switch {
-	case err != nil:
-		return nil, err
-	case n == 0:
-		x.warn(path, "its boundary never comes")
-	case !closed:
-		x.warn(path, "it ends before its last boundary")
-	}
-	return at, nil
-}
-
 // save decodes the part into a file.
-func (x *extractor) save(path string, h *header, original string, inline bool) (at *stop, err error) {
-	path = cmp.Or(path, "1")
-	name := x.name(path, h, original)
-	file, err := x.dir.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+func (x *extractor) save(path string, h *partHeader, original string, inline bool) (*stop, error) {
+	disposition := "attachment"
+	if said := h.disposition.Value; said == "inline" || said == "" && inline {
+		disposition = "inline"
+	}
+	f, err := x.create(path, h, original, disposition)
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
-	sum := sha256.New()
-	buffered := bufio.NewWriter(io.MultiWriter(file, sum))
-	out := &output{w: buffered, left: x.MaxOctets - x.octets}
-	body := newDecoder(h.encoding, out)
-	if at, err = x.body(body.Write); err != nil {
+	body := newDecoder(h.encoding, f.out)
+	at, err := x.read(body.Write)
+	if err != nil {
+		f.file.Close()
 		return nil, err
 	}
-	fault := body.Close()
-	if out.over {
-		x.warn(path, "it is too large")
-		return at, x.dir.Remove(name)
+	return at, f.finish(body.Close())
+}
+
+// saving is a file that is being written.
+type saving struct {
+	File
+	x        *extractor
+	file     *os.File
+	buffered *bufio.Writer
+	sum      hash.Hash
+	out      *output
+}
+
+// create creates the file of a part.
+func (x *extractor) create(path string, h *partHeader, original, disposition string) (*saving, error) {
+	path = cmp.Or(path, "1")
+	f := &saving{x: x, sum: sha256.New(), File: File{
+		Name: x.name(path, h, original), Original: original, ContentType: h.contentType.Value, Disposition: disposition, Path: path,
+	}}
+	var err error
+	if f.file, err = x.dir.OpenFile(f.Name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600); err != nil {
+		return nil, err
+	}
+	f.buffered = bufio.NewWriter(io.MultiWriter(f.file, f.sum))
+	f.out = &output{w: f.buffered, left: x.MaxOctets - x.octets}
+	return f, nil
+}
+
+// finish closes the file, with what was wrong about it.
+func (f *saving) finish(fault string) error {
+	defer f.file.Close()
+	x := f.x
+	if f.out.over {
+		x.warn(f.Path, "it is too large")
+		return x.dir.Remove(f.Name)
 	}
 	if fault != "" {
-		x.warn(path, fault)
+		x.warn(f.Path, fault)
 	}
-	if err := cmp.Or(out.err, buffered.Flush(), file.Chmod(x.Mode)); err != nil {
-		return nil, err
+	if err := cmp.Or(f.out.err, f.buffered.Flush(), f.file.Chmod(x.Mode)); err != nil {
+		return err
 	}
 	if x.Sync {
-		if err := file.Sync(); err != nil {
-			return nil, err
+		if err := f.file.Sync(); err != nil {
+			return err
 		}
 	}
-	if err := file.Close(); err != nil {
-		return nil, err
+	if err := f.file.Close(); err != nil {
+		return err
 	}
-	x.octets += out.n
-	f := File{Name: name, Original: original, ContentType: h.contentType.value, Disposition: "attachment", Path: path, Size: out.n}
-	if said := h.disposition.value; said == "inline" || said == "" && inline {
-		f.Disposition = "inline"
-	}
-	sum.Sum(f.SHA256[:0])
-	x.result.Files = append(x.result.Files, f)
-	return at, nil
+	x.octets += f.out.n
+	f.Size = f.out.n
+	f.sum.Sum(f.SHA256[:0])
+	x.result.Files = append(x.result.Files, f.File)
+	return nil
 }
 
 // name is the name of a part's file: the one that the mail gives it, made safe,
 // and told from those of the others.
-func (x *extractor) name(path string, h *header, original string) string {
+func (x *extractor) name(path string, h *partHeader, original string) string {
 	name := filename.Safe(original, maxName-numberRoom)
 	extension := filename.Extension(name)
 	switch {
 	case name == "":
 		extension = h.extension()
 		name = "part-" + path + extension
-	case h.contentType.value == message && !strings.EqualFold(extension, ".eml"):
+	case h.contentType.Value == message && !strings.EqualFold(extension, ".eml"):
 		extension = ".eml"
 		name = filename.Safe(name+extension, maxName-numberRoom)
 	}
