@@ -18,7 +18,7 @@ const module = "mailpoller"
 // imports layers below its own only. What lies in a folder of a package belongs
 // to it: internal/demo/pop3server is part of internal/demo.
 var layers = [][]string{
-	{"internal/cronspec", "internal/disposition", "internal/filename", "internal/match", "internal/notify", "internal/proxy", "internal/retry", "internal/tlspolicy"},
+	{"internal/certificate", "internal/cronspec", "internal/disposition", "internal/filename", "internal/match", "internal/notify", "internal/proxy", "internal/retry", "internal/tlspolicy"},
 	{"internal/mail"},
 	{
 		"internal/admin", "internal/auth", "internal/config", "internal/folder", "internal/mailbox",
@@ -55,6 +55,7 @@ var homes = []struct {
 	{"github.com/go-logr/logr", []string{"internal/tracing"}},
 	{"go.uber.org/zap", slices.Concat(layers[2:]...)},
 	{"go.yaml.in/yaml/v4", []string{"internal/config"}},
+	{"golang.org/x/crypto", []string{"internal/certificate", "internal/state"}},
 	{"golang.org/x/net/netutil", []string{"internal/admin"}},
 	{"golang.org/x/net/idna", []string{"internal/config"}},
 	{"golang.org/x/net/proxy", []string{"internal/proxy"}},
