@@ -52,6 +52,8 @@ func (w *wire) startTLS(ctx context.Context) error {
 		case w.others && (tlspolicy.VersionRefused(err) || hungUp(err)):
 			w.again, older = true, w.tlsFailure(err)
 			return "the server refuses " + tls.VersionName(w.config.MinVersion) + " and newer versions; going on with older ones", nil
+		case capture.Silent():
+			return "", w.unanswered(ctx, err, capture.Sent)
 		default:
 			return "", w.tlsFailure(err)
 		}
@@ -64,8 +66,11 @@ func (w *wire) startTLS(ctx context.Context) error {
 	if err == nil {
 		err = older
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case w.trial:
+		return errAnswered
 	}
 	return w.step(mail.OpCertificate, func() (string, error) {
 		switch {

@@ -36,7 +36,9 @@ func (p *Poller) Test(ctx context.Context, c *mail.Connection) mail.Test {
 func (p *Poller) look(ctx context.Context, c *mail.Connection, record func(mail.Step)) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, c.PollTimeout, fmt.Errorf("poll_timeout of %v is over: %w", c.PollTimeout, context.DeadlineExceeded))
 	defer cancel()
-	session, err := p.Opener.Open(ctx, c.Untouched())
+	tested := c.Untouched()
+	tested.Diagnose = true
+	session, err := p.Opener.Open(ctx, tested)
 	if err != nil {
 		return err
 	}
