@@ -161,6 +161,13 @@ func (f marked) Write(c *mail.Connection, box mail.Box, m mail.Message) (mail.En
 	return f.Store.Write(c, box, m)
 }
 
+func (f marked) Try(ctx context.Context, c *mail.Connection) ([]string, error) {
+	if err := f.state.Mark(); err != nil {
+		return nil, err
+	}
+	return f.Store.Try(ctx, c)
+}
+
 // Close gives the state directory back. No polls may be in progress.
 func (a *App) Close() error {
 	a.tokens.Close() // which may have something to store
@@ -208,6 +215,13 @@ func (a *App) apply() {
 	}
 	a.metrics.Granted(tokens)
 	a.tokens.Only(c.grants)
+	var unsynced []string
+	for i := range c.Connections {
+		if c.Connections[i].SyncDirectoryIfSupported {
+			unsynced = append(unsynced, c.Connections[i].Folder)
+		}
+	}
+	a.folders.SyncIfSupported(unsynced...)
 	a.scheduler.SetLimits(c.Limits.Polls, c.Limits.PollsPerHost)
 	a.scheduler.Update(c.Connections)
 }

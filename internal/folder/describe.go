@@ -25,13 +25,13 @@ const original = "message.eml"
 
 // describe does what takes a look into a message that is written: it takes it
 // apart, names it after what it says, and describes it.
-func describe(c *mail.Connection, box mail.Box, m *mail.Message, entry *mail.Entry) error {
+func (s *Store) describe(c *mail.Connection, box mail.Box, m *mail.Message, entry *mail.Entry) error {
 	known, err := facts.Of(c, box, m, entry, io.NewSectionReader(entry.File, 0, entry.Octets), time.Now())
 	if err != nil {
 		return failure(c.Folder, err)
 	}
 	if c.Format == mail.Attachments {
-		if err := takeApart(c, entry, known); err != nil {
+		if err := s.takeApart(c, entry, known); err != nil {
 			return err
 		}
 	}
@@ -39,7 +39,7 @@ func describe(c *mail.Connection, box mail.Box, m *mail.Message, entry *mail.Ent
 		entry.Name, entry.Shared = name, true
 	}
 	if c.Metadata {
-		if err := writeMetadata(c, entry, known.JSON()); err != nil {
+		if err := s.writeMetadata(c, entry, known.JSON()); err != nil {
 			return failure(c.Folder, err)
 		}
 	}
@@ -65,7 +65,7 @@ func templateName(c *mail.Connection, m *mail.Message, known *facts.Message) str
 // takeApart puts the attachments of a message beside it, in the directory that
 // is its temporary file. All of it is durable but the message itself, which
 // Sync sees to, where it is kept.
-func takeApart(c *mail.Connection, entry *mail.Entry, known *facts.Message) error {
+func (s *Store) takeApart(c *mail.Connection, entry *mail.Entry, known *facts.Message) error {
 	dir, err := os.OpenRoot(filepath.Join(entry.Dir, entry.Temp))
 	if err != nil {
 		return failure(c.Folder, err)
@@ -74,7 +74,10 @@ func takeApart(c *mail.Connection, entry *mail.Entry, known *facts.Message) erro
 	// What is decoded is less than what was received, so it needs no bound of its
 	// own, and the message is at hand, so it needs no end but its own.
 	found, err := attachments.Extract(context.Background(), io.NewSectionReader(entry.File, 0, entry.Octets), dir,
-		attachments.Options{Mode: c.FileMode, Taken: []string{original}, Sync: true})
+		attachments.Options{
+			Mode: c.FileMode, Taken: []string{original}, Sync: true,
+			ModeSet: func(err error) { s.modeSet(c.Folder, err) },
+		})
 	if err != nil {
 		return failure(c.Folder, err)
 	}
@@ -99,7 +102,7 @@ func takeApart(c *mail.Connection, entry *mail.Entry, known *facts.Message) erro
 			return failure(c.Folder, err)
 		}
 	}
-	return syncDir(filepath.Join(entry.Dir, entry.Temp))
+	return s.syncDir(c.Folder, filepath.Join(entry.Dir, entry.Temp))
 }
 
 // metadataSuffix is added to the name of a message for the file that describes
@@ -119,8 +122,8 @@ func metadataPath(e mail.Entry, name string) string {
 }
 
 // writeMetadata writes the description of a message, durably.
-func writeMetadata(c *mail.Connection, entry *mail.Entry, text []byte) (err error) {
-	file, err := os.OpenFile(metadataTemp(*entry), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+func (s *Store) writeMetadata(c *mail.Connection, entry *mail.Entry, text []byte) (err error) {
+	file, err := os.OpenFile(metadataTemp(*entry), os.O_CREATE|os.O_EXCL|os.O_WRONLY, writable(c.FileMode))
 	if err != nil {
 		return err
 	}
@@ -128,9 +131,7 @@ func writeMetadata(c *mail.Connection, entry *mail.Entry, text []byte) (err erro
 	if _, err := file.Write(text); err != nil {
 		return err
 	}
-	if err := file.Chmod(c.FileMode); err != nil {
-		return err
-	}
+	s.modeSet(c.Folder, file.Chmod(c.FileMode))
 	return file.Sync()
 }
 
@@ -141,17 +142,17 @@ var errNoLinks = errors.New("metadata: needs a file system with hard links")
 // visible, if it has one. It is a second name of the file, so that it can be
 // told from another description when it is tried again. free says whether the
 // name that it needs is its own.
-func showMetadata(e mail.Entry, name string) (free bool, err error) {
+func (s *Store) showMetadata(e mail.Entry, name string) (free bool, err error) {
 	temp, path := metadataTemp(e), metadataPath(e, name)
 	switch err := os.Link(temp, path); {
 	case err == nil:
 		if filepath.Dir(name) != "." { // the rename is synced with another directory
-			return true, syncDir(e.Dir)
+			return true, s.syncDir(e.Dir, e.Dir)
 		}
 		return true, nil
 	case errors.Is(err, fs.ErrExist):
 		return sameFile(temp, path)
-	case errors.Is(err, unix.EPERM), errors.Is(err, unix.ENOTSUP):
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.ENOTSUP), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EMLINK):
 		return false, fmt.Errorf("%w: %w", errNoLinks, &os.LinkError{Op: "link", Old: temp, New: path, Err: err})
 	default:
 		return false, err

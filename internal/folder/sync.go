@@ -40,21 +40,11 @@ func (s *Store) Sync(folder string, entries []mail.Entry) error {
 		}
 	}
 	for path := range temps {
-		if err := syncDir(path); err != nil {
+		if err := s.syncDir(folder, path); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// syncDir makes the names in a directory durable.
-func syncDir(path string) error {
-	dir, err := openDir(path)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return syncNames(dir)
 }
 
 // syncers is how many files are synced at once: a journaling file system
@@ -115,18 +105,3 @@ var syncfsTells = sync.OnceValue(func() bool {
 	b, failedToo := strconv.Atoi(minor)
 	return failed == nil && failedToo == nil && (a > 5 || a == 5 && b >= 17)
 })
-
-// syncNames makes the names in an open folder durable. XFS reports that it did
-// also when an error has shut it down before, and the names are lost; nothing
-// on it can be opened then.
-func syncNames(dir *os.File) error {
-	if err := dir.Sync(); err != nil {
-		return failure(dir.Name(), err)
-	}
-	again, err := openDir(dir.Name())
-	if err != nil {
-		return err
-	}
-	again.Close()
-	return nil
-}

@@ -118,6 +118,9 @@ type Connection struct {
 	Notify             *Notify            // nil for nothing
 	FileMode           fs.FileMode
 	DirMode            fs.FileMode
+	// SyncDirectoryIfSupported lets a file system pass that cannot make the names
+	// in a directory durable; else that is a failure.
+	SyncDirectoryIfSupported bool
 
 	Schedule       string
 	Retry          retry.Policy

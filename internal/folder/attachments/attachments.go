@@ -30,6 +30,7 @@ type Options struct {
 	MaxOctets int64       // of all files together; 0 is no bound
 	Taken     []string    // names that no file is given
 	Sync      bool        // whether each file is durable before it is closed
+	ModeSet   func(error) // unless nil: what came of setting the mode, which is then no reason to fail
 }
 
 // Result is what became of a message.
@@ -183,7 +184,7 @@ func (x *extractor) multipart(path string, depth int, subtype, boundary string) 
 func (x *extractor) save(path string, h *header, original string, inline bool) (at *stop, err error) {
 	path = cmp.Or(path, "1")
 	name := x.name(path, h, original)
-	file, err := x.dir.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	file, err := x.dir.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, x.Mode|0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +204,12 @@ func (x *extractor) save(path string, h *header, original string, inline bool) (
 	if fault != "" {
 		x.warn(path, fault)
 	}
-	if err := cmp.Or(out.err, buffered.Flush(), file.Chmod(x.Mode)); err != nil {
+	err = file.Chmod(x.Mode)
+	if x.ModeSet != nil {
+		x.ModeSet(err)
+		err = nil
+	}
+	if err := cmp.Or(out.err, buffered.Flush(), err); err != nil {
 		return nil, err
 	}
 	if x.Sync {
