@@ -217,7 +217,7 @@ func (a *App) apply() {
 	a.tokens.Only(c.grants)
 	var unsynced []string
 	for i := range c.Connections {
-		if c.Connections[i].SyncDirectoryIfSupported {
+		if c.Connections[i].DirectorySyncOptional {
 			unsynced = append(unsynced, c.Connections[i].Folder)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -135,37 +134,60 @@ func (s *Store) writeMetadata(c *mail.Connection, entry *mail.Entry, text []byte
 	return file.Sync()
 }
 
-// errNoLinks says that a description cannot be shown in a folder.
-var errNoLinks = errors.New("metadata: needs a file system with hard links")
-
 // showMetadata makes the description of a message that is about to get a name
 // visible, if it has one. It is a second name of the file, so that it can be
-// told from another description when it is tried again. free says whether the
-// name that it needs is its own.
+// told from another description when it is tried again. Where the file system has
+// no second names it is renamed: whether it still has its temporary name tells then.
+// free says whether the name that it needs is its own.
 func (s *Store) showMetadata(e mail.Entry, name string) (free bool, err error) {
 	temp, path := metadataTemp(e), metadataPath(e, name)
-	switch err := os.Link(temp, path); {
-	case err == nil:
-		if filepath.Dir(name) != "." { // the rename is synced with another directory
-			return true, s.syncDir(e.Dir, e.Dir)
-		}
-		return true, nil
-	case errors.Is(err, fs.ErrExist):
+	err = os.Link(temp, path)
+	if noLinks(err) {
+		err = renameNoReplace(temp, path)
+	} else if errors.Is(err, fs.ErrExist) {
 		return sameFile(temp, path)
-	case errors.Is(err, unix.EPERM), errors.Is(err, unix.ENOTSUP), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EMLINK):
-		return false, fmt.Errorf("%w: %w", errNoLinks, &os.LinkError{Op: "link", Old: temp, New: path, Err: err})
-	default:
-		return false, err
 	}
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return false, nil
+	case err == nil && filepath.Dir(name) != ".": // the rename is synced with another directory
+		return true, s.syncDir(e.Dir, e.Dir)
+	}
+	return err == nil, err
+}
+
+// noLinks reports whether a file system said that it has no second names of files.
+func noLinks(err error) bool {
+	for _, errno := range []unix.Errno{unix.EPERM, unix.EACCES, unix.ENOTSUP, unix.ENOSYS, unix.EINVAL, unix.EMLINK} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
 }
 
 // hideMetadata takes back what showMetadata did: something else got the name.
 func hideMetadata(e mail.Entry, name string) error {
-	path := metadataPath(e, name)
-	if same, err := sameFile(metadataTemp(e), path); !same || err != nil {
+	temp, path := metadataTemp(e), metadataPath(e, name)
+	there, err := exists(temp)
+	if err != nil {
+		return err
+	}
+	if !there { // it was renamed
+		return renameNoReplace(path, temp)
+	}
+	if same, err := sameFile(temp, path); !same || err != nil {
 		return err
 	}
 	return os.Remove(path)
+}
+
+// dropMetadata removes the temporary name of a description that is shown.
+func dropMetadata(e mail.Entry) error {
+	if err := os.Remove(metadataTemp(e)); !errors.Is(err, fs.ErrNotExist) { // it may have been renamed
+		return err
+	}
+	return nil
 }
 
 func sameFile(a, b string) (bool, error) {

@@ -232,7 +232,7 @@ func (s *Store) publish(e mail.Entry, told func(mail.Entry) error) (string, erro
 		if there, err := exists(filepath.Join(e.Dir, e.Temp)); err != nil {
 			return "", err
 		} else if !there {
-			return e.Name, cmp.Or(os.Remove(metadataTemp(e)), errTaken)
+			return e.Name, cmp.Or(dropMetadata(e), errTaken)
 		}
 	}
 	for n := 1; ; n++ {
@@ -259,7 +259,7 @@ func (s *Store) publish(e mail.Entry, told func(mail.Entry) error) (string, erro
 			continue
 		}
 		if described && (err == nil || errors.Is(err, errTaken)) {
-			err = cmp.Or(os.Remove(metadataTemp(e)), err)
+			err = cmp.Or(dropMetadata(e), err)
 		}
 		return name, err
 	}
@@ -384,7 +384,6 @@ func failure(folder string, err error) error {
 		is   error
 		hint string
 	}{
-		{errNoLinks, "name a folder on a file system that has them, or leave out metadata:"},
 		{errNoDirectorySync, "set directory_sync: IF_SUPPORTED if messages may be lost when the power fails where the files are; else name a folder on another file system"},
 		{fs.ErrNotExist, fmt.Sprintf("create %s, or mount what belongs there; folders are not created, so that a missing mount cannot swallow mail", folder)},
 		{syscall.ENOTDIR, "name a directory in folder:"},

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -39,6 +38,13 @@ func (s *Store) SyncIfSupported(folders ...string) {
 	for _, folder := range folders {
 		s.mounts.unsynced[folder] = true
 	}
+}
+
+// unsynced reports whether a folder is one of those.
+func (s *Store) unsynced(folder string) bool {
+	s.mounts.mu.Lock()
+	defer s.mounts.mu.Unlock()
+	return s.mounts.unsynced[folder]
 }
 
 // warn keeps a warning about a folder, the first of its sort.
@@ -76,54 +82,6 @@ func cause(err error) error {
 		return errno
 	}
 	return err
-}
-
-// errNoDirectorySync says that a file system cannot sync a directory.
-var errNoDirectorySync = errors.New("the file system cannot sync a directory")
-
-// syncDir makes the names in a directory of a folder durable.
-func (s *Store) syncDir(folder, path string) error {
-	dir, err := openDir(path)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return s.syncNames(folder, dir)
-}
-
-// syncNames makes the names in an open directory of a folder durable. XFS reports
-// that it did also when an error has shut it down before, and the names are lost;
-// nothing on it can be opened then.
-func (s *Store) syncNames(folder string, dir *os.File) error {
-	if err := dir.Sync(); err != nil {
-		if !unsupported(err) {
-			return failure(folder, err)
-		}
-		s.mounts.mu.Lock()
-		tolerated := s.mounts.unsynced[folder]
-		s.mounts.mu.Unlock()
-		if !tolerated {
-			return failure(folder, fmt.Errorf("%w: %w", errNoDirectorySync, err))
-		}
-		s.warn(folder, "sync", fmt.Sprintf("folder %s: %v (%v), which directory_sync: IF_SUPPORTED allows: where the files are, a power failure may lose the last messages", folder, errNoDirectorySync, cause(err)))
-	}
-	again, err := openDir(dir.Name())
-	if err != nil {
-		return err
-	}
-	again.Close()
-	return nil
-}
-
-// unsupported reports whether a file system said by an error of fsync(2) that it
-// has no such thing.
-func unsupported(err error) bool {
-	for _, errno := range []unix.Errno{unix.EINVAL, unix.ENOTSUP, unix.ENOSYS, unix.EBADF} {
-		if errors.Is(err, errno) {
-			return true
-		}
-	}
-	return false
 }
 
 // trial is a Store that knows of file systems what s was told, and not what s has

@@ -118,9 +118,9 @@ type Connection struct {
 	Notify             *Notify            // nil for nothing
 	FileMode           fs.FileMode
 	DirMode            fs.FileMode
-	// SyncDirectoryIfSupported lets a file system pass that cannot make the names
-	// in a directory durable; else that is a failure.
-	SyncDirectoryIfSupported bool
+	// DirectorySyncOptional allows a file system that cannot sync a directory: a
+	// power cut may then undo what was saved.
+	DirectorySyncOptional bool
 
 	Schedule       string
 	Retry          retry.Policy
