@@ -252,7 +252,7 @@ func (s *Store) publish(e mail.Entry, told func(mail.Entry) error) (string, erro
 			}
 		}
 		err := place(e, name)
-		if described && errors.Is(err, fs.ErrExist) {
+		if described && (errors.Is(err, fs.ErrExist) || errors.Is(err, errNoDirectoryRename)) {
 			err = cmp.Or(hideMetadata(e, name), err)
 		}
 		if errors.Is(err, fs.ErrExist) {
@@ -277,6 +277,8 @@ func place(e mail.Entry, name string) error {
 			return errTaken
 		}
 		return fmt.Errorf("%w: %w", errMissing, err)
+	case unsupported(err) && isDirectory(e):
+		return fmt.Errorf("%w: %w", errNoDirectoryRename, err)
 	case !errors.Is(err, fs.ErrExist):
 		return err
 	}
@@ -294,6 +296,9 @@ func place(e mail.Entry, name string) error {
 	}
 	return os.Remove(temp) // delivered before, and not yet taken away
 }
+
+// errNoDirectoryRename says that a file system cannot rename a directory.
+var errNoDirectoryRename = errors.New("the file system cannot rename a directory")
 
 // errMissing says that a directory went away beneath a message.
 var errMissing = errors.New("directory is missing")
@@ -384,6 +389,7 @@ func failure(folder string, err error) error {
 		is   error
 		hint string
 	}{
+		{errNoDirectoryRename, "set another format: than ATTACHMENTS, or name a folder on another file system; then `poller forget NAME`, which has the messages fetched again"},
 		{errNoDirectorySync, "set directory_sync: IF_SUPPORTED if messages may be lost when the power fails where the files are; else name a folder on another file system"},
 		{fs.ErrNotExist, fmt.Sprintf("create %s, or mount what belongs there; folders are not created, so that a missing mount cannot swallow mail", folder)},
 		{syscall.ENOTDIR, "name a directory in folder:"},

@@ -141,8 +141,8 @@ func (s *Store) syncNames(folder string, dir *os.File) error {
 	return nil
 }
 
-// unsupported reports whether a file system said by an error of fsync(2) that it
-// has no such thing.
+// unsupported reports whether a file system said by an error that it has no such
+// thing.
 func unsupported(err error) bool {
 	for _, errno := range []unix.Errno{unix.EINVAL, unix.ENOTSUP, unix.ENOSYS, unix.EBADF} {
 		if errors.Is(err, errno) {

@@ -308,7 +308,8 @@ func TestAMountThatCannotRenameDirectories(t *testing.T) {
 	for _, errno := range []syscall.Errno{syscall.ENOTSUP, syscall.EIO} {
 		s := newSite(t, &refusals{dirRename: errno}, formats["ATTACHMENTS"])
 		s.deliver(1)
-		if ok, _, failure, hint := s.tested(); ok || !strings.Contains(failure, "rename") || !strings.Contains(failure, errno.Error()) || hint == "" {
+		remedy := map[syscall.Errno]string{syscall.ENOTSUP: "set another format: than ATTACHMENTS", syscall.EIO: "see whether the folder and its file system are in order"}[errno]
+		if ok, _, failure, hint := s.tested(); ok || !strings.Contains(failure, "rename") || !strings.Contains(failure, errno.Error()) || !strings.HasPrefix(hint, remedy) {
 			t.Errorf("%s, hint %s", failure, hint)
 		}
 		if hidden := s.hidden(); len(hidden) > 0 {
@@ -319,6 +320,20 @@ func TestAMountThatCannotRenameDirectories(t *testing.T) {
 		}
 		if left := s.server.Messages(t, s.user); len(left) != 1 {
 			t.Errorf("%d messages on the server", len(left))
+		}
+		if errno == syscall.ENOTSUP { // it is sure that nothing was renamed
+			s.walk(func(path string, _ fs.DirEntry) { t.Errorf("visible: %s", path) })
+		}
+		// The way out.
+		s.Configure(s.settings())
+		if _, errs, code := s.Run("forget", "--yes", name); code != 0 {
+			t.Errorf("%d, %s", code, errs)
+		}
+		if v := s.Poll(name)[0]; v.State != "SUCCEEDED" {
+			t.Errorf("%+v, %+v", v, v.Error)
+		}
+		if seen := s.seen(); len(seen) != 1 {
+			t.Errorf("delivered: %v", seen)
 		}
 	}
 }
