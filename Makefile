@@ -13,8 +13,8 @@ BENCH    ?= # which benchmarks: see bench/main_test.go
 LINT := .cache/bin/golangci-lint
 NFPM := .cache/bin/nfpm
 # What make test gives the tests: see DovecotEnv and SystemdEnv in
-# internal/mailtest, and prometheusEnv in test/prometheus.
-SERVERS := POLLER_TEST_DOVECOT=1 POLLER_TEST_PROMETHEUS=1 POLLER_TEST_SYSTEMD=1
+# internal/mailtest, fuseEnv in test/mounts, and prometheusEnv in test/prometheus.
+SERVERS := POLLER_TEST_DOVECOT=1 POLLER_TEST_FUSE=1 POLLER_TEST_PROMETHEUS=1 POLLER_TEST_SYSTEMD=1
 # Where make test-servers unpacks what it runs.
 MAILSERVERS := .cache/servers
 # Never from the cache of go test: it does not see the program that tests build and run.

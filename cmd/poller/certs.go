@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -97,7 +99,7 @@ func newCertsList(c *cli) *cobra.Command {
 				if v.Trusted {
 					trusted = "yes"
 				}
-				fmt.Fprintf(w, "%s\t%s:%d\t%s\t%s\t%s\t%d\t%s\n", v.Fingerprint[:16], v.Host, v.Port, v.Subject, trusted, clock(v.Last), v.Times, v.Reason)
+				fmt.Fprintf(w, "%s\t%s:%d\t%s\t%s\t%s\t%d\t%s\n", v.Fingerprint[:16], v.Host, v.Port, cmp.Or(v.Subject, unreadable), trusted, clock(v.Last), v.Times, v.Reason)
 			}
 			return w.Flush()
 		}),
@@ -155,22 +157,41 @@ func (c *cli) printCertificate(v admin.CertificateView) {
 		if one.Trusted {
 			title += ": TRUSTED for this server"
 		}
-		state := ""
-		switch now := time.Now(); {
-		case now.After(one.NotAfter):
-			state = "  EXPIRED"
-		case now.Before(one.NotBefore):
-			state = "  NOT VALID YET"
-		}
-		fmt.Fprintf(c.stdout, "\n%s\n  subject      %s\n  issuer       %s\n", title, one.Subject, one.Issuer)
+		fmt.Fprintf(c.stdout, "\n%s\n  subject      %s\n  issuer       %s\n", title, cmp.Or(one.Subject, unreadable), cmp.Or(one.Issuer, unreadable))
 		if len(one.Names) > 0 {
 			fmt.Fprintf(c.stdout, "  names        %s\n", strings.Join(one.Names, ", "))
 		}
-		fmt.Fprintf(c.stdout, "  valid        %s to %s%s\n  fingerprint  %s\n",
-			one.NotBefore.Format(time.DateTime), one.NotAfter.Format(time.DateTime), state, one.Fingerprint)
-		if one.Authority {
+		fmt.Fprintf(c.stdout, "  valid        %s\n  fingerprint  %s\n", period(one), one.Fingerprint)
+		if one.Problem != "" {
+			fmt.Fprintf(c.stdout, "  size         %d bytes\n  PROBLEM      %s: it cannot be trusted\n", one.Size, one.Problem)
+		} else if one.Authority {
 			fmt.Fprintln(c.stdout, "  may issue certificates: to trust it is to trust all that it issues, for this server")
 		}
 	}
+	if slices.ContainsFunc(v.Chain, func(one admin.CertificateFacts) bool { return one.Problem != "" }) {
+		fmt.Fprintln(c.stdout, "\nTLS fails with this chain whatever is trusted: the server has to present another one.")
+		return
+	}
 	fmt.Fprintln(c.stdout, "\nCompare the fingerprint with one that you got in another way before you trust it.")
+}
+
+// unreadable stands for what cannot be read of a certificate.
+const unreadable = "(cannot be read)"
+
+// period is when a certificate is valid.
+func period(one admin.CertificateFacts) string {
+	ends := [2]string{unreadable, unreadable}
+	for i, t := range [2]time.Time{one.NotBefore, one.NotAfter} {
+		if !t.IsZero() {
+			ends[i] = t.Format(time.DateTime)
+		}
+	}
+	text := ends[0] + " to " + ends[1]
+	switch now := time.Now(); {
+	case !one.NotAfter.IsZero() && now.After(one.NotAfter):
+		text += "  EXPIRED"
+	case now.Before(one.NotBefore):
+		text += "  NOT VALID YET"
+	}
+	return text
 }

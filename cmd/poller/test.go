@@ -19,9 +19,10 @@ func newTest(c *cli) *cobra.Command {
 		Use:   "test NAME...",
 		Short: "Test connections",
 		Long: `Test goes the way of a poll, step by step, up to the message that would be
-taken: it resolves, connects, makes TLS, logs in, opens the mailbox and picks, and
-looks whether the folder can be written to. It fetches nothing and changes nothing.
-Each step that fails says why, and what to do next. The exit code is 1 then.`,
+taken: it resolves, connects, makes TLS, logs in, opens the mailbox and picks. It
+fetches nothing and changes nothing on the server. In the folder it does what a poll
+does, under hidden names, and removes it again. Each step that fails says why, and
+what to do next. The exit code is 1 then.`,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: c.names,
 		RunE: action(func(cmd *cobra.Command, names []string) error {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"mailpoller/internal/app"
+	"mailpoller/internal/certificate"
 	"mailpoller/internal/config"
 	"mailpoller/internal/mail"
 )
@@ -129,7 +130,7 @@ func (s *setup) roots() ([]byte, error) {
 		b.WriteString("\n")
 	}
 	for _, c := range s.trusted {
-		fmt.Fprintf(&b, "# %s, SHA-256 %s\n", c.Subject, mail.Fingerprint(c))
+		fmt.Fprintf(&b, "# %s, SHA-256 %s\n", c.Subject, certificate.Of(c).Fingerprint())
 		if err := pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}); err != nil {
 			return nil, err
 		}
@@ -298,7 +299,7 @@ func untrusted(test mail.Test) *x509.Certificate {
 // trust has a person look at a certificate, and decide.
 func (s *setup) trust(ctx context.Context, c *x509.Certificate) error {
 	fmt.Fprintf(s.stderr, "\n  subject      %s\n  issuer       %s\n  names        %s\n  valid        %s to %s\n  fingerprint  %s (SHA-256)\n\n",
-		c.Subject, c.Issuer, strings.Join(c.DNSNames, ", "), c.NotBefore.Format(time.DateOnly), c.NotAfter.Format(time.DateOnly), mail.Fingerprint(c))
+		c.Subject, c.Issuer, strings.Join(c.DNSNames, ", "), c.NotBefore.Format(time.DateOnly), c.NotAfter.Format(time.DateOnly), certificate.Of(c).Fingerprint())
 	sure, err := s.agree(ctx, "Compare the fingerprint with one that you got in another way. Trust it?", false)
 	switch {
 	case err != nil:

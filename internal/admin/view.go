@@ -194,8 +194,10 @@ type CertificateFacts struct {
 	Names       []string  `json:"names"` // DNS names and addresses it is valid for
 	NotBefore   time.Time `json:"not_before"`
 	NotAfter    time.Time `json:"not_after"`
-	Authority   bool      `json:"authority"` // it may issue certificates
-	Trusted     bool      `json:"trusted"`   // it itself
+	Authority   bool      `json:"authority"`         // it may issue certificates
+	Trusted     bool      `json:"trusted"`           // it itself
+	Size        int       `json:"size"`              // in bytes
+	Problem     string    `json:"problem,omitempty"` // why TLS cannot work with it; what cannot be read of it is empty, or year 1
 }
 
 // ViewCertificate is r as JSON shows it.
@@ -206,11 +208,11 @@ func ViewCertificate(r mail.Refused) CertificateView {
 	}
 	for i, c := range r.Chain {
 		one := CertificateFacts{
-			Fingerprint: mail.Fingerprint(c), Subject: c.Subject.String(), Issuer: c.Issuer.String(), Names: list(slices.Clone(c.DNSNames)),
-			NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC(), Authority: c.IsCA, Trusted: r.Trusted[i],
+			Fingerprint: c.Fingerprint(), Subject: c.Subject, Issuer: c.Issuer, Names: list(c.Names),
+			NotBefore: c.NotBefore, NotAfter: c.NotAfter, Authority: c.Authority, Trusted: r.Trusted[i], Size: len(c.Raw),
 		}
-		for _, ip := range c.IPAddresses {
-			one.Names = append(one.Names, ip.String())
+		if c.Problem != nil {
+			one.Problem = c.Problem.Error()
 		}
 		v.Chain = append(v.Chain, one)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"mailpoller/internal/admin"
+	"mailpoller/internal/certificate"
 	"mailpoller/internal/mail"
 )
 
@@ -70,11 +71,12 @@ func TestJSONIsWhatOtherProgramsRelyOn(t *testing.T) {
 		}})},
 		{"certificate.json", admin.ViewCertificate(mail.Refused{
 			Server: mail.Server{Host: "imap.example.com", Port: 993},
-			Chain: []*x509.Certificate{
-				{Subject: pkix.Name{CommonName: "imap.example.com"}, Issuer: pkix.Name{CommonName: "CA"}, DNSNames: []string{"imap.example.com"}, IPAddresses: []net.IP{net.IPv4(192, 0, 2, 1)}, NotBefore: at, NotAfter: at.Add(time.Hour)},
-				{Subject: pkix.Name{CommonName: "CA"}, Issuer: pkix.Name{CommonName: "root"}, IsCA: true, NotBefore: at, NotAfter: at.Add(time.Hour)},
+			Chain: []certificate.Certificate{
+				certificate.Of(&x509.Certificate{PublicKeyAlgorithm: x509.ECDSA, Subject: pkix.Name{CommonName: "imap.example.com"}, Issuer: pkix.Name{CommonName: "CA"}, DNSNames: []string{"imap.example.com"}, IPAddresses: []net.IP{net.IPv4(192, 0, 2, 1)}, NotBefore: at, NotAfter: at.Add(time.Hour)}),
+				certificate.Of(&x509.Certificate{PublicKeyAlgorithm: x509.RSA, Subject: pkix.Name{CommonName: "CA"}, Issuer: pkix.Name{CommonName: "root"}, IsCA: true, NotBefore: at, NotAfter: at.Add(time.Hour)}),
+				certificate.Read([]byte("no certificate")),
 			},
-			Connection: "invoices", Reason: "unknown authority", First: at, Last: at.Add(time.Minute), Times: 2, Trusted: []bool{false, true},
+			Connection: "invoices", Reason: "unknown authority", First: at, Last: at.Add(time.Minute), Times: 2, Trusted: []bool{false, true, false},
 		})},
 		{"step.json", []admin.StepView{
 			admin.ViewStep(mail.Step{Name: mail.OpTLS, Duration: 12 * time.Millisecond, Detail: "TLS 1.3"}),

@@ -194,7 +194,7 @@ func (a *App) judge(ctx context.Context, what string, do func(context.Context, s
 		return admin.TrustView{}, err
 	}
 	v := admin.TrustView{
-		Fingerprint: mail.Fingerprint(c.Certificate), Subject: c.Certificate.Subject.String(), Server: c.Server.String(), Own: c.Own,
+		Fingerprint: c.Certificate.Fingerprint(), Subject: c.Certificate.String(), Server: c.Server.String(), Own: c.Own,
 	}
 	a.log.Warn(what, zap.String("server", v.Server), zap.String("fingerprint", v.Fingerprint), zap.String("subject", v.Subject))
 	return v, nil

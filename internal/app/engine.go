@@ -206,6 +206,13 @@ func (a *App) apply() {
 	}
 	a.metrics.Granted(tokens)
 	a.tokens.Only(c.grants)
+	var unsynced []string
+	for i := range c.Connections {
+		if c.Connections[i].DirectorySyncOptional {
+			unsynced = append(unsynced, c.Connections[i].Folder)
+		}
+	}
+	a.folders.SyncIfSupported(unsynced...)
 	a.scheduler.SetLimits(c.Limits.Polls, c.Limits.PollsPerHost)
 	a.scheduler.Update(c.Connections)
 }

@@ -2,6 +2,7 @@ package app
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"strings"
 	"sync"
@@ -36,6 +37,14 @@ func (f marked) Write(c *mail.Connection, box mail.Box, m mail.Message) (mail.En
 		f.heads.put(c.Name, m.ID(), whose(body.head))
 	}
 	return e, err
+}
+
+// Try implements poll.Folder.
+func (f marked) Try(ctx context.Context, c *mail.Connection) ([]string, error) {
+	if err := f.state.Mark(); err != nil {
+		return nil, err
+	}
+	return f.Store.Try(ctx, c)
 }
 
 // heads are what the log tells of messages that are being saved, until they are

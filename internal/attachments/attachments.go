@@ -31,6 +31,7 @@ type Options struct {
 	MaxOctets int64       // of all files together; 0 is no bound
 	Taken     []string    // names that no file is given
 	Sync      bool        // whether each file is durable before it is closed
+	ModeSet   func(error) // unless nil: what came of setting the mode, which is then no reason to fail
 }
 
 // Result is what became of a message.
@@ -167,7 +168,7 @@ func (x *extractor) create(path string, h *partHeader, original, disposition str
 		Name: x.name(path, h, original), Original: original, ContentType: h.contentType.Value, Disposition: disposition, Path: path,
 	}}
 	var err error
-	if f.file, err = x.dir.OpenFile(f.Name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600); err != nil {
+	if f.file, err = x.dir.OpenFile(f.Name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, x.Mode|0o600); err != nil {
 		return nil, err
 	}
 	f.buffered = bufio.NewWriter(io.MultiWriter(f.file, f.sum))
@@ -186,7 +187,12 @@ func (f *saving) finish(fault string) error {
 	if fault != "" {
 		x.warn(f.Path, fault)
 	}
-	if err := cmp.Or(f.out.err, f.buffered.Flush(), f.file.Chmod(x.Mode)); err != nil {
+	err := f.file.Chmod(x.Mode)
+	if x.ModeSet != nil {
+		x.ModeSet(err)
+		err = nil
+	}
+	if err := cmp.Or(f.out.err, f.buffered.Flush(), err); err != nil {
 		return err
 	}
 	if x.Sync {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -25,13 +24,13 @@ const original = "message.eml"
 
 // describe does what takes a look into a message that is written: it takes it
 // apart, names it after what it says, and describes it.
-func describe(c *mail.Connection, box mail.Box, m *mail.Message, entry *mail.Entry) error {
+func (s *Store) describe(c *mail.Connection, box mail.Box, m *mail.Message, entry *mail.Entry) error {
 	known, err := facts.Of(c, box, m, entry, io.NewSectionReader(entry.File, 0, entry.Octets), time.Now())
 	if err != nil {
 		return failure(c.Folder, err)
 	}
 	if c.Format == mail.Attachments {
-		if err := takeApart(c, entry, known); err != nil {
+		if err := s.takeApart(c, entry, known); err != nil {
 			return err
 		}
 	}
@@ -39,7 +38,7 @@ func describe(c *mail.Connection, box mail.Box, m *mail.Message, entry *mail.Ent
 		entry.Name, entry.Shared = name, true
 	}
 	if c.Metadata {
-		if err := writeMetadata(c, entry, known.JSON()); err != nil {
+		if err := s.writeMetadata(c, entry, known.JSON()); err != nil {
 			return failure(c.Folder, err)
 		}
 	}
@@ -65,7 +64,7 @@ func templateName(c *mail.Connection, m *mail.Message, known *facts.Message) str
 // takeApart puts the attachments of a message beside it, in the directory that
 // is its temporary file. All of it is durable but the message itself, which
 // Sync sees to, where it is kept.
-func takeApart(c *mail.Connection, entry *mail.Entry, known *facts.Message) error {
+func (s *Store) takeApart(c *mail.Connection, entry *mail.Entry, known *facts.Message) error {
 	dir, err := os.OpenRoot(filepath.Join(entry.Dir, entry.Temp))
 	if err != nil {
 		return failure(c.Folder, err)
@@ -74,7 +73,10 @@ func takeApart(c *mail.Connection, entry *mail.Entry, known *facts.Message) erro
 	// What is decoded is less than what was received, so it needs no bound of its
 	// own, and the message is at hand, so it needs no end but its own.
 	found, err := attachments.Extract(context.Background(), io.NewSectionReader(entry.File, 0, entry.Octets), dir,
-		attachments.Options{Mode: c.FileMode, Taken: []string{original}, Sync: true})
+		attachments.Options{
+			Mode: c.FileMode, Taken: []string{original}, Sync: true,
+			ModeSet: func(err error) { s.modeSet(c.Folder, err) },
+		})
 	if err != nil {
 		return failure(c.Folder, err)
 	}
@@ -99,7 +101,7 @@ func takeApart(c *mail.Connection, entry *mail.Entry, known *facts.Message) erro
 			return failure(c.Folder, err)
 		}
 	}
-	return syncDir(filepath.Join(entry.Dir, entry.Temp))
+	return s.syncDir(c.Folder, filepath.Join(entry.Dir, entry.Temp))
 }
 
 // metadataSuffix is added to the name of a message for the file that describes
@@ -119,8 +121,8 @@ func metadataPath(e mail.Entry, name string) string {
 }
 
 // writeMetadata writes the description of a message, durably.
-func writeMetadata(c *mail.Connection, entry *mail.Entry, text []byte) (err error) {
-	file, err := os.OpenFile(metadataTemp(*entry), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+func (s *Store) writeMetadata(c *mail.Connection, entry *mail.Entry, text []byte) (err error) {
+	file, err := os.OpenFile(metadataTemp(*entry), os.O_CREATE|os.O_EXCL|os.O_WRONLY, writable(c.FileMode))
 	if err != nil {
 		return err
 	}
@@ -128,43 +130,64 @@ func writeMetadata(c *mail.Connection, entry *mail.Entry, text []byte) (err erro
 	if _, err := file.Write(text); err != nil {
 		return err
 	}
-	if err := file.Chmod(c.FileMode); err != nil {
-		return err
-	}
+	s.modeSet(c.Folder, file.Chmod(c.FileMode))
 	return file.Sync()
 }
 
-// errNoLinks says that a description cannot be shown in a folder.
-var errNoLinks = errors.New("metadata: needs a file system with hard links")
-
 // showMetadata makes the description of a message that is about to get a name
 // visible, if it has one. It is a second name of the file, so that it can be
-// told from another description when it is tried again. free says whether the
-// name that it needs is its own.
-func showMetadata(e mail.Entry, name string) (free bool, err error) {
+// told from another description when it is tried again. Where the file system has
+// no second names it is renamed: whether it still has its temporary name tells then.
+// free says whether the name that it needs is its own.
+func (s *Store) showMetadata(e mail.Entry, name string) (free bool, err error) {
 	temp, path := metadataTemp(e), metadataPath(e, name)
-	switch err := os.Link(temp, path); {
-	case err == nil:
-		if filepath.Dir(name) != "." { // the rename is synced with another directory
-			return true, syncDir(e.Dir)
-		}
-		return true, nil
-	case errors.Is(err, fs.ErrExist):
+	err = os.Link(temp, path)
+	if noLinks(err) {
+		err = renameNoReplace(temp, path)
+	} else if errors.Is(err, fs.ErrExist) {
 		return sameFile(temp, path)
-	case errors.Is(err, unix.EPERM), errors.Is(err, unix.ENOTSUP):
-		return false, fmt.Errorf("%w: %w", errNoLinks, &os.LinkError{Op: "link", Old: temp, New: path, Err: err})
-	default:
-		return false, err
 	}
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return false, nil
+	case err == nil && filepath.Dir(name) != ".": // the rename is synced with another directory
+		return true, s.syncDir(e.Dir, e.Dir)
+	}
+	return err == nil, err
+}
+
+// noLinks reports whether a file system said that it has no second names of files.
+func noLinks(err error) bool {
+	for _, errno := range []unix.Errno{unix.EPERM, unix.EACCES, unix.ENOTSUP, unix.ENOSYS, unix.EINVAL, unix.EMLINK} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
 }
 
 // hideMetadata takes back what showMetadata did: something else got the name.
 func hideMetadata(e mail.Entry, name string) error {
-	path := metadataPath(e, name)
-	if same, err := sameFile(metadataTemp(e), path); !same || err != nil {
+	temp, path := metadataTemp(e), metadataPath(e, name)
+	there, err := exists(temp)
+	if err != nil {
+		return err
+	}
+	if !there { // it was renamed
+		return renameNoReplace(path, temp)
+	}
+	if same, err := sameFile(temp, path); !same || err != nil {
 		return err
 	}
 	return os.Remove(path)
+}
+
+// dropMetadata removes the temporary name of a description that is shown.
+func dropMetadata(e mail.Entry) error {
+	if err := os.Remove(metadataTemp(e)); !errors.Is(err, fs.ErrNotExist) { // it may have been renamed
+		return err
+	}
+	return nil
 }
 
 func sameFile(a, b string) (bool, error) {

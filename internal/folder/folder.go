@@ -19,11 +19,9 @@ import (
 	"fmt"
 	"hash"
 	"hash/fnv"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 
@@ -32,13 +30,14 @@ import (
 	"mailpoller/internal/mail"
 )
 
-// Store writes into the folders of any number of connections. It holds no
-// state and may be used by many goroutines.
+// Store writes into the folders of any number of connections. It may be used by
+// many goroutines.
 type Store struct {
 	// Left, unless nil, hears that temporary files may stay behind, for Clean to
 	// remove at the next start. It is set before the first use.
 	Left   func()
 	prefix string // of the names of our temporary files
+	mounts mounts
 }
 
 const suffix = ".part"
@@ -55,7 +54,7 @@ func New(instance string) *Store { return &Store{prefix: ".poller-" + instance +
 // for a message that is set aside for that.
 func (s *Store) Write(c *mail.Connection, box mail.Box, m mail.Message) (mail.Entry, error) {
 	at := layoutOf(c.Format)
-	if err := at.make(c.Folder, c.DirMode); err != nil {
+	if err := s.makeDirs(c.Folder, at.makes, c.DirMode); err != nil {
 		return mail.Entry{}, err
 	}
 	entry := mail.Entry{
@@ -75,11 +74,11 @@ func (s *Store) write(c *mail.Connection, box mail.Box, m *mail.Message, entry *
 	path := temp
 	if c.Format == mail.Attachments {
 		path = filepath.Join(temp, original)
-		if err := makeDir(temp, c.DirMode); err != nil {
+		if err := s.makeDir(c.Folder, temp, c.DirMode); err != nil {
 			return failure(c.Folder, err)
 		}
 	}
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, writable(c.FileMode))
 	if err != nil {
 		return failure(c.Folder, err)
 	}
@@ -90,39 +89,31 @@ func (s *Store) write(c *mail.Connection, box mail.Box, m *mail.Message, entry *
 	if entry.Inode, err = identity(unix.AT_FDCWD, filepath.Dir(temp)); err != nil {
 		return failure(c.Folder, err)
 	}
-	if err := w.fill(m.Body, c.FileMode); err != nil {
+	if _, err := m.Body.WriteTo(w); err != nil {
 		return err
 	}
+	// The mode is set here, whatever the umask is, and before the sync.
+	s.modeSet(c.Folder, file.Chmod(c.FileMode))
 	if c.Format == mail.Maildir && !m.Received.IsZero() { // which readers take it from
-		if err := os.Chtimes(path, m.Received, m.Received); err != nil {
-			return failure(c.Folder, err)
-		}
+		s.timeSet(c.Folder, os.Chtimes(path, m.Received, m.Received))
 	}
 	entry.Octets = w.n
 	w.hash.Sum(entry.Digest[:0])
 	if c.Described() || c.Format == mail.Attachments {
-		return describe(c, box, m, entry)
+		return s.describe(c, box, m, entry)
 	}
 	return nil
 }
+
+// writable is the mode that a file is made with: its own, so that it has that also
+// where none can be set, and one that its owner may write to.
+func writable(mode fs.FileMode) fs.FileMode { return mode | 0o600 }
 
 // writer counts and digests what passes through it into a file.
 type writer struct {
 	file *os.File
 	hash hash.Hash
 	n    int64
-}
-
-// fill writes the body into the file.
-func (w *writer) fill(body io.WriterTo, mode fs.FileMode) error {
-	if _, err := body.WriteTo(w); err != nil {
-		return err
-	}
-	// The mode is set here, whatever the umask is, and before the sync.
-	if err := w.file.Chmod(mode); err != nil {
-		return failure(filepath.Dir(w.file.Name()), err)
-	}
-	return nil
 }
 
 // Write is io.Writer for a message's body.
@@ -152,7 +143,7 @@ func (s *Store) Publish(ctx context.Context, entries []mail.Entry, renamed func(
 		for n < len(entries) && entries[n].Dir == folder {
 			n++
 		}
-		p, v, err := publishIn(ctx, folder, entries[:n], renamed)
+		p, v, err := s.publishIn(ctx, folder, entries[:n], renamed)
 		published, vanished = append(published, p...), append(vanished, v...)
 		if err != nil {
 			return published, vanished, err
@@ -162,7 +153,7 @@ func (s *Store) Publish(ctx context.Context, entries []mail.Entry, renamed func(
 	return published, vanished, nil
 }
 
-func publishIn(ctx context.Context, folder string, entries []mail.Entry, told func(mail.Entry) error) (published, vanished []mail.Entry, err error) {
+func (s *Store) publishIn(ctx context.Context, folder string, entries []mail.Entry, told func(mail.Entry) error) (published, vanished []mail.Entry, err error) {
 	if folder == "" { // delivered before, under another UID
 		return entries, nil, nil
 	}
@@ -176,9 +167,9 @@ func publishIn(ctx context.Context, folder string, entries []mail.Entry, told fu
 		if err := ctx.Err(); err != nil {
 			return published, vanished, context.Cause(ctx)
 		}
-		proves, err := open.prepare(e)
+		proves, err := s.prepare(open, e)
 		if err == nil {
-			e.Name, err = publish(e, told)
+			e.Name, err = s.publish(e, told)
 		}
 		switch {
 		case err == nil:
@@ -201,7 +192,7 @@ func publishIn(ctx context.Context, folder string, entries []mail.Entry, told fu
 			vanished = append(vanished, e)
 		}
 	}
-	if err := open.sync(); err != nil {
+	if err := s.syncAll(folder, open); err != nil {
 		return published, vanished, err
 	}
 	return append(published, renamed...), vanished, nil
@@ -229,7 +220,7 @@ var errTaken = errors.New("temporary file is gone")
 // publish renames one entry to its name, or to the next one that is free when
 // something else has it, and says which it got. Its description is visible
 // before. It is errTaken when the temporary file is gone.
-func publish(e mail.Entry, told func(mail.Entry) error) (string, error) {
+func (s *Store) publish(e mail.Entry, told func(mail.Entry) error) (string, error) {
 	described, err := exists(metadataTemp(e))
 	if err != nil {
 		return "", err
@@ -240,7 +231,7 @@ func publish(e mail.Entry, told func(mail.Entry) error) (string, error) {
 		if there, err := exists(filepath.Join(e.Dir, e.Temp)); err != nil {
 			return "", err
 		} else if !there {
-			return e.Name, cmp.Or(os.Remove(metadataTemp(e)), errTaken)
+			return e.Name, cmp.Or(dropMetadata(e), errTaken)
 		}
 	}
 	for n := 1; ; n++ {
@@ -253,21 +244,21 @@ func publish(e mail.Entry, told func(mail.Entry) error) (string, error) {
 			}
 		}
 		if described {
-			if free, err := showMetadata(e, name); err != nil {
+			if free, err := s.showMetadata(e, name); err != nil {
 				return "", err
 			} else if !free {
 				continue
 			}
 		}
 		err := place(e, name)
-		if described && errors.Is(err, fs.ErrExist) {
+		if described && (errors.Is(err, fs.ErrExist) || errors.Is(err, errNoDirectoryRename)) {
 			err = cmp.Or(hideMetadata(e, name), err)
 		}
 		if errors.Is(err, fs.ErrExist) {
 			continue
 		}
 		if described && (err == nil || errors.Is(err, errTaken)) {
-			err = cmp.Or(os.Remove(metadataTemp(e)), err)
+			err = cmp.Or(dropMetadata(e), err)
 		}
 		return name, err
 	}
@@ -285,6 +276,8 @@ func place(e mail.Entry, name string) error {
 			return errTaken
 		}
 		return fmt.Errorf("%w: %w", errMissing, err)
+	case unsupported(err) && isDirectory(e):
+		return fmt.Errorf("%w: %w", errNoDirectoryRename, err)
 	case !errors.Is(err, fs.ErrExist):
 		return err
 	}
@@ -297,6 +290,9 @@ func place(e mail.Entry, name string) error {
 	}
 	return err // of another message, also where it has the same bytes
 }
+
+// errNoDirectoryRename says that a file system cannot rename a directory.
+var errNoDirectoryRename = errors.New("the file system cannot rename a directory")
 
 // errMissing says that a directory went away beneath a message.
 var errMissing = errors.New("directory is missing")
@@ -322,8 +318,10 @@ func isDirectory(e mail.Entry) bool {
 // this program makes such names.
 func renameNoReplace(from, to string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.ENOTSUP) {
-		return renameAfterALook(from, to)
+	for _, errno := range []unix.Errno{unix.EINVAL, unix.ENOSYS, unix.ENOTSUP, unix.EPERM} { // EPERM: a filter of system calls
+		if errors.Is(err, errno) {
+			return renameAfterALook(from, to)
+		}
 	}
 	if err != nil {
 		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
@@ -344,89 +342,6 @@ func renameAfterALook(from, to string) error {
 	return os.Rename(from, to)
 }
 
-// Discard removes the temporary file of an entry that will not be published.
-func (s *Store) Discard(e mail.Entry) error {
-	if e.File != nil {
-		_ = e.File.Close() // whatever becomes of what was written
-	}
-	err := errors.Join(os.RemoveAll(filepath.Join(e.Dir, e.Temp)), os.RemoveAll(metadataTemp(e)))
-	if err != nil {
-		s.Leave()
-		return failure(e.Dir, err)
-	}
-	return nil
-}
-
-// Leave leaves temporary files where they are, to be published or to be removed
-// by Clean at the next start, as what is recorded by then will say.
-func (s *Store) Leave() {
-	if s.Left != nil {
-		s.Left()
-	}
-}
-
-// Clean removes the temporary files that a crash left in a folder, except
-// those whose names are in keep: they are recorded, and will be published. Names
-// count, and not paths, because one folder may have several. It must not run
-// while messages are written into the folder. It returns how many it removed. A
-// folder that is missing has nothing to clean.
-func (s *Store) Clean(folder string, keep map[string]bool) (int, error) {
-	n := 0
-	for _, at := range layouts { // whatever the format was
-		removed, err := s.clean(filepath.Join(folder, at.temps), keep)
-		if n += removed; err != nil {
-			s.Leave()
-			return n, err
-		}
-	}
-	return n, nil
-}
-
-func (s *Store) clean(folder string, keep map[string]bool) (int, error) {
-	dir, err := openDir(folder)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	defer dir.Close()
-	n := 0
-	for {
-		names, err := dir.Readdirnames(1024) // a folder may be large
-		for _, name := range names {
-			stem, ours := strings.CutSuffix(name, suffix)
-			if !ours || !strings.HasPrefix(name, s.prefix) || keep[strings.TrimSuffix(stem, metadataSuffix)+suffix] {
-				continue
-			}
-			if err := os.RemoveAll(filepath.Join(folder, name)); err != nil {
-				return n, failure(folder, err)
-			}
-			n++
-		}
-		if errors.Is(err, io.EOF) {
-			return n, nil
-		}
-		if err != nil {
-			return n, failure(folder, err)
-		}
-	}
-}
-
-// Ready reports why no message could be written into a folder, as far as that
-// can be known without writing.
-func (s *Store) Ready(folder string) error {
-	dir, err := openDir(folder)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	if err := unix.Access(folder, unix.W_OK|unix.X_OK); err != nil {
-		return failure(folder, &os.PathError{Op: "write to", Path: folder, Err: err})
-	}
-	return nil
-}
-
 // openDir opens a folder. That it must be there already is on purpose: where
 // a mount is missing, a folder made in its place would swallow mail.
 func openDir(folder string) (*os.File, error) {
@@ -444,7 +359,8 @@ func failure(folder string, err error) error {
 		is   error
 		hint string
 	}{
-		{errNoLinks, "name a folder on a file system that has them, or leave out metadata:"},
+		{errNoDirectoryRename, "set another format: than ATTACHMENTS, or name a folder on another file system; then `poller forget NAME`, which has the messages fetched again"},
+		{errNoDirectorySync, "set directory_sync: IF_SUPPORTED if messages may be lost when the power fails where the files are; else name a folder on another file system"},
 		{fs.ErrNotExist, fmt.Sprintf("create %s, or mount what belongs there; folders are not created, so that a missing mount cannot swallow mail", folder)},
 		{syscall.ENOTDIR, "name a directory in folder:"},
 		{fs.ErrPermission, fmt.Sprintf("let the user that runs poller write to %s (and see ReadWritePaths= of its unit)", folder)},

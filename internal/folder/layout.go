@@ -55,12 +55,12 @@ func maildirName(stem string, flags []string) string {
 	return "cur/" + stem + maildirInfo + letters.String()
 }
 
-// make makes the directories of the format that are missing in a folder, which
+// makeDirs makes the directories of a format that are missing in a folder, which
 // itself has to be there.
-func (l layout) make(folder string, mode fs.FileMode) error {
+func (s *Store) makeDirs(folder string, names []string, mode fs.FileMode) error {
 	made := false
-	for _, name := range l.makes {
-		switch err := makeDir(filepath.Join(folder, name), mode); {
+	for _, name := range names {
+		switch err := s.makeDir(folder, filepath.Join(folder, name), mode); {
 		case err == nil:
 			made = true
 		case !errors.Is(err, fs.ErrExist):
@@ -70,15 +70,16 @@ func (l layout) make(folder string, mode fs.FileMode) error {
 	if !made {
 		return nil
 	}
-	return syncDir(folder)
+	return s.syncDir(folder, folder)
 }
 
-// makeDir makes a directory with a mode, whatever the umask is.
-func makeDir(path string, mode fs.FileMode) error {
+// makeDir makes a directory in a folder with a mode, whatever the umask is.
+func (s *Store) makeDir(folder, path string, mode fs.FileMode) error {
 	if err := os.Mkdir(path, mode); err != nil {
 		return err
 	}
-	return os.Chmod(path, mode)
+	s.modeSet(folder, os.Chmod(path, mode))
+	return nil
 }
 
 // directories are those that messages are published in, open from before the
@@ -100,7 +101,7 @@ func (d directories) dir(path string) (*os.File, error) {
 // prepare opens what an entry is renamed out of and into. It reports whether
 // the former is the directory that the entry was written to, so that a
 // temporary file that is gone proves that the message was delivered.
-func (d directories) prepare(e mail.Entry) (proves bool, err error) {
+func (s *Store) prepare(d directories, e mail.Entry) (proves bool, err error) {
 	from := filepath.Dir(filepath.Join(e.Dir, e.Temp))
 	temps, err := d.dir(from)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -118,7 +119,7 @@ func (d directories) prepare(e mail.Entry) (proves bool, err error) {
 	if errors.Is(err, fs.ErrNotExist) { // somebody tidied up
 		var info fs.FileInfo
 		if info, err = temps.Stat(); err == nil {
-			err = makeDir(into, info.Mode().Perm())
+			err = s.makeDir(e.Dir, into, info.Mode().Perm())
 		}
 		if err == nil {
 			_, err = d.dir(into)
@@ -135,10 +136,10 @@ func proven(e mail.Entry) (bool, error) {
 	return inode == e.Inode, err
 }
 
-// sync makes all names in them durable.
-func (d directories) sync() error {
+// syncAll makes all names in directories of a folder durable.
+func (s *Store) syncAll(folder string, d directories) error {
 	for _, dir := range d {
-		if err := syncNames(dir); err != nil {
+		if err := s.syncNames(folder, dir); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package folder
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -40,21 +41,21 @@ func (s *Store) Sync(folder string, entries []mail.Entry) error {
 		}
 	}
 	for path := range temps {
-		if err := syncDir(path); err != nil {
+		if err := s.syncDir(folder, path); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// syncDir makes the names in a directory durable.
-func syncDir(path string) error {
+// syncDir makes the names in a directory of a folder durable.
+func (s *Store) syncDir(folder, path string) error {
 	dir, err := openDir(path)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	return syncNames(dir)
+	return s.syncNames(folder, dir)
 }
 
 // syncers is how many files are synced at once: a journaling file system
@@ -116,12 +117,21 @@ var syncfsTells = sync.OnceValue(func() bool {
 	return failed == nil && failedToo == nil && (a > 5 || a == 5 && b >= 17)
 })
 
-// syncNames makes the names in an open folder durable. XFS reports that it did
-// also when an error has shut it down before, and the names are lost; nothing
-// on it can be opened then.
-func syncNames(dir *os.File) error {
+// errNoDirectorySync says that a file system cannot sync a directory.
+var errNoDirectorySync = errors.New("the file system cannot sync a directory")
+
+// syncNames makes the names in an open directory of a folder durable. XFS reports
+// that it did also when an error has shut it down before, and the names are lost;
+// nothing on it can be opened then.
+func (s *Store) syncNames(folder string, dir *os.File) error {
 	if err := dir.Sync(); err != nil {
-		return failure(dir.Name(), err)
+		if !unsupported(err) {
+			return failure(folder, err)
+		}
+		if !s.unsynced(folder) {
+			return failure(folder, fmt.Errorf("%w: %w", errNoDirectorySync, err))
+		}
+		s.warn(folder, "sync", fmt.Sprintf("folder %s: %v (%v), which directory_sync: IF_SUPPORTED allows: where the files are, a power failure may lose the last messages", folder, errNoDirectorySync, cause(err)))
 	}
 	again, err := openDir(dir.Name())
 	if err != nil {
@@ -129,4 +139,15 @@ func syncNames(dir *os.File) error {
 	}
 	again.Close()
 	return nil
+}
+
+// unsupported reports whether a file system said by an error that it has no such
+// thing.
+func unsupported(err error) bool {
+	for _, errno := range []unix.Errno{unix.EINVAL, unix.ENOTSUP, unix.ENOSYS, unix.EBADF} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
 }

@@ -1,13 +1,12 @@
 package mail
 
 import (
-	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/hex"
 	"net"
 	"strconv"
 	"time"
+
+	"mailpoller/internal/certificate"
 )
 
 // ClientKey says where a client certificate and its private key come from.
@@ -34,12 +33,12 @@ func (s Server) String() string { return net.JoinHostPort(s.Host, strconv.Itoa(s
 // trusted.
 type Refused struct {
 	Server      Server
-	Chain       []*x509.Certificate // the server's own first
-	Connection  string              // that met it last
-	Reason      string              // in one line
-	First, Last time.Time           // when it was seen
-	Times       int                 // how often
-	Trusted     []bool              // for each of Chain: whether an operator trusts it for this server
+	Chain       []certificate.Certificate // the server's own first
+	Connection  string                    // that met it last
+	Reason      string                    // in one line
+	First, Last time.Time                 // when it was seen
+	Times       int                       // how often
+	Trusted     []bool                    // for each of Chain: whether an operator trusts it for this server
 }
 
 // Handshake is a TLS handshake that went well.
@@ -57,10 +56,4 @@ func HandshakeOf(s Server, cs tls.ConnectionState) Handshake {
 		Server: s, Version: tls.VersionName(cs.Version), Suite: tls.CipherSuiteName(cs.CipherSuite),
 		Resumed: cs.DidResume, Expires: cs.PeerCertificates[0].NotAfter,
 	}
-}
-
-// Fingerprint is the SHA-256 of a certificate, in hex.
-func Fingerprint(c *x509.Certificate) string {
-	sum := sha256.Sum256(c.Raw)
-	return hex.EncodeToString(sum[:])
 }

@@ -113,6 +113,9 @@ type Connection struct {
 	MoveTo  string // the mailbox that a saved message is moved to; empty: it is not. IMAP only
 	// ReadOnly is set in a copy that Untouched makes.
 	ReadOnly bool
+	// Diagnose is set in a copy that is tested: why its mailbox cannot be opened
+	// is worth further connections.
+	Diagnose bool
 
 	Folder             string // absolute
 	Format             Format

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 
+	"mailpoller/internal/certificate"
 	"mailpoller/internal/mail"
 )
 
@@ -28,7 +29,7 @@ func (s *sessions) of(c *mail.Connection, key *tls.Certificate) tls.ClientSessio
 	s.once.Do(func() { s.cache = tls.NewLRUClientSessionCache(maxSessions) })
 	identity := ""
 	if key != nil {
-		identity = mail.Fingerprint(key.Leaf)
+		identity = certificate.Of(key.Leaf).Fingerprint()
 	}
 	return &partition{s.cache, fmt.Sprintf("%s %s %s ", c.Server(), c.TLS.Identity, identity)}
 }

@@ -3,16 +3,13 @@ package mailbox
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"syscall"
-	"time"
 
-	"go.uber.org/zap"
-
+	"mailpoller/internal/certificate"
 	"mailpoller/internal/mail"
 	"mailpoller/internal/tlspolicy"
 )
@@ -21,8 +18,12 @@ import (
 // injected by somebody, who would have them taken for the server's
 // (CVE-2011-0411): they end the session.
 func (w *wire) startTLS(ctx context.Context) error {
+	config := w.config.Clone()
+	capture := certificate.NewCapture(w.conn, config)
+	defer capture.Stop()
 	var state tls.ConnectionState // as far as the handshake came
 	var judged error              // what is wrong with the certificate
+	var refused string            // why nobody could judge it
 	var older error               // why older versions are to be tried
 	err := w.step(mail.OpTLS, func() (string, error) {
 		if n := w.r.Buffered(); n > 0 {
@@ -31,9 +32,7 @@ func (w *wire) startTLS(ctx context.Context) error {
 				Hint: "somebody may be tampering with the connection: use connection_security: SSL_TLS",
 			}
 		}
-		config := w.config.Clone()
 		config.VerifyConnection = func(cs tls.ConnectionState) error {
-			state = cs
 			judged = w.config.VerifyConnection(cs)
 			return judged
 		}
@@ -41,18 +40,20 @@ func (w *wire) startTLS(ctx context.Context) error {
 			w.asked = true
 			return w.config.GetClientCertificate(r)
 		}
-		t := tls.Client(w.conn, config)
+		t := tls.Client(capture, config)
 		err := t.HandshakeContext(ctx)
-		var certificate *tls.CertificateVerificationError
+		state, refused = t.ConnectionState(), certificate.Refused(err)
+		var verification *tls.CertificateVerificationError
 		switch {
 		case err == nil:
 			w.top, w.tls = t, true
 			w.r.Reset(t)
-			state = t.ConnectionState()
-		case errors.As(judged, &certificate): // TLS itself went well
+		case errors.As(judged, &verification), refused != "": // TLS itself went well
 		case w.others && (tlspolicy.VersionRefused(err) || hungUp(err)):
 			w.again, older = true, w.tlsFailure(err)
 			return "the server refuses " + tls.VersionName(w.config.MinVersion) + " and newer versions; going on with older ones", nil
+		case capture.Silent():
+			return "", w.unanswered(ctx, err, capture.Sent)
 		default:
 			return "", w.tlsFailure(err)
 		}
@@ -65,11 +66,17 @@ func (w *wire) startTLS(ctx context.Context) error {
 	if err == nil {
 		err = older
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case w.trial:
+		return errAnswered
 	}
 	return w.step(mail.OpCertificate, func() (string, error) {
-		if judged != nil {
+		switch {
+		case refused != "":
+			return "", w.unusable(ctx, refused, certificate.All(capture.Chain()))
+		case judged != nil:
 			return "", w.certificateFailure(ctx, judged)
 		}
 		if w.opener.Secured != nil {
@@ -77,56 +84,6 @@ func (w *wire) startTLS(ctx context.Context) error {
 		}
 		return describeCertificate(state.PeerCertificates[0]), nil
 	})
-}
-
-// describeCertificate says in one line whose certificate it is.
-func describeCertificate(c *x509.Certificate) string {
-	return fmt.Sprintf("%s, issued by %s, valid until %s", subject(c), c.Issuer, c.NotAfter.UTC().Format(time.DateOnly))
-}
-
-// subject names the holder of a certificate; some have a name in the SAN only.
-func subject(c *x509.Certificate) string {
-	if text := c.Subject.String(); text != "" || len(c.DNSNames) == 0 {
-		return text
-	}
-	return c.DNSNames[0]
-}
-
-// certificateFailure makes an Error out of what is wrong with the server's
-// certificate, and keeps one that is not trusted for review.
-func (w *wire) certificateFailure(ctx context.Context, err error) error {
-	var (
-		refused   *tls.CertificateVerificationError
-		hostname  x509.HostnameError
-		authority x509.UnknownAuthorityError
-		invalid   x509.CertificateInvalidError
-	)
-	errors.As(err, &refused)
-	chain := refused.UnverifiedCertificates
-	e := &mail.Error{Op: mail.OpCertificate, Kind: mail.KindTLS, Err: refused.Err}
-	short := mail.Fingerprint(chain[0])[:16]
-	switch {
-	case errors.As(err, &hostname):
-		e.Hint = "name the host as the certificate does, or set match_server_hostname: DISABLED if that cannot be; trusting a certificate does not give it another name"
-		return w.cleaned(e)
-	case errors.As(err, &authority):
-		e.Hint = "look at it with `poller certs show " + short + "`; if it is the right one, `poller certs trust " + short + "`, or add its issuer with ca_file:"
-		if w.opener.Trust == nil { // poller init
-			e.Hint = "if it is the right one, name its issuer (--ca-file, ca_file:); or have the file written all the same, and `poller test` keeps the certificate for `poller certs`"
-		}
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		e.Hint = "the server's certificate, or one of its issuers, has to be renewed; see also whether the clock of this host is right"
-	default:
-		e.Hint = "the server's certificate has to be replaced"
-	}
-	e = w.cleaned(e)
-	if w.opener.Trust != nil {
-		kept := mail.Refused{Server: w.c.Server(), Chain: chain, Connection: w.c.Name, Reason: e.Err.Error()}
-		if err := w.opener.Trust.Refuse(ctx, kept); err != nil {
-			w.log.Error("certificate not kept for review", zap.String("connection", w.c.Name), zap.Error(err))
-		}
-	}
-	return e
 }
 
 // tlsFailure makes an Error out of a handshake that failed for another reason

@@ -26,6 +26,7 @@ type wire struct {
 	config  *tls.Config  // nil without TLS
 	others  bool         // another config is tried when the server refuses the versions of this one
 	again   bool         // it did
+	trial   bool         // ends with the handshake: see answers
 	opener  *Opener
 	manners *manners
 	failed  logins      // before this one

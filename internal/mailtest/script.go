@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -151,6 +152,17 @@ func (c *Conn) TLS(config *tls.Config) tls.ConnectionState {
 	}
 	c.top, c.r = t, bufio.NewReader(t)
 	return t.ConnectionState()
+}
+
+// Hello is how many bytes the ClientHello has that comes next. It is left for TLS
+// to read.
+func (c *Conn) Hello() int {
+	_ = c.net.SetReadDeadline(time.Now().Add(patience))
+	header, err := c.r.Peek(5) // of a record: type, version, length
+	if err != nil {
+		c.end(err)
+	}
+	return len(header) + int(binary.BigEndian.Uint16(header[3:]))
 }
 
 // buffered is a connection of which a reader has read ahead.

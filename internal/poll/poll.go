@@ -80,6 +80,12 @@ type Folder interface {
 	// Ready reports why no message could be written into the folder. It
 	// writes nothing.
 	Ready(folder string) error
+	// Try does in the folder of c what a poll does, under hidden names, and leaves
+	// nothing behind. It says what would be a warning, and why a poll would fail.
+	Try(ctx context.Context, c *mail.Connection) (warnings []string, err error)
+	// Warnings are what an operator should know of the folder's file system, each
+	// once.
+	Warnings(folder string) []string
 	// Planned returns what says as what messages would be saved, now and in the
 	// order in which it is asked. Of a body it needs the header alone. It
 	// writes nothing.
@@ -223,6 +229,9 @@ func (j *job) run(ctx context.Context) (result mail.Result) {
 		err = failed
 	}
 	j.notify(ctx, hard)
+	if !j.dry {
+		j.result.Warnings = append(j.result.Warnings, j.Folder.Warnings(j.c.Folder)...)
+	}
 	return j.end(err)
 }
 

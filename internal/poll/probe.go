@@ -1,17 +1,20 @@
 package poll
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"mailpoller/internal/mail"
 )
 
 // Test goes the way of a poll up to the first message that it would take, and
-// looks at the folder. Nothing is fetched and nothing is changed, here or on
-// the server. Each step is reported to the trace of ctx as it ends; after one
-// that fails, those that depend on it are left out.
+// tries the folder out. Nothing is fetched, nothing is changed on the server, and
+// what is written into the folder is removed again. Each step is reported to the
+// trace of ctx as it ends; after one that fails, those that depend on it are left
+// out.
 func (p *Poller) Test(ctx context.Context, c *mail.Connection) mail.Test {
 	test := mail.Test{Connection: c.Name}
 	outer := mail.TraceOf(ctx)
@@ -27,8 +30,9 @@ func (p *Poller) Test(ctx context.Context, c *mail.Connection) mail.Test {
 		record(mail.Step{Name: e.Op, Err: e}) // a step that is not reported when it goes well
 	}
 	start := time.Now()
-	err := p.Folder.Ready(c.Folder)
-	record(mail.Step{Name: mail.OpFolder, Duration: time.Since(start), Detail: c.Folder, Err: err})
+	warnings, err := p.Folder.Try(ctx, c)
+	detail := cmp.Or(strings.Join(warnings, "; "), c.Folder) // each names the folder
+	record(mail.Step{Name: mail.OpFolder, Duration: time.Since(start), Detail: detail, Err: err})
 	return test
 }
 
@@ -37,7 +41,9 @@ func (p *Poller) look(ctx context.Context, c *mail.Connection, record func(mail.
 	late := lateError{c.PollTimeout}
 	ctx, cancel := context.WithTimeoutCause(ctx, c.PollTimeout, late)
 	defer cancel()
-	session, err := p.Opener.Open(ctx, c.Untouched())
+	tested := c.Untouched()
+	tested.Diagnose = true
+	session, err := p.Opener.Open(ctx, tested)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/crypto/cryptobyte"
+
+	"mailpoller/internal/certificate"
 	"mailpoller/internal/mail"
 )
 
@@ -25,12 +28,18 @@ const (
 const opCertificates = "certificates" // of a mail.Error
 
 // certificates are those that are trusted, as they are recorded.
-type certificates map[mail.Server][]*x509.Certificate
+type certificates map[mail.Server][]certificate.Certificate
 
-// Trusted are the certificates that an operator trusts for a server. The
-// caller must not change them.
+// Trusted are the certificates that an operator trusts for a server, as far as
+// TLS can work with them.
 func (s *Store) Trusted(server mail.Server) []*x509.Certificate {
-	return (*s.trusted.Load())[server]
+	var usable []*x509.Certificate
+	for _, c := range (*s.trusted.Load())[server] {
+		if c.X509 != nil {
+			usable = append(usable, c.X509)
+		}
+	}
+	return usable
 }
 
 // Refuse keeps a chain that was not trusted, once for each server and
@@ -43,7 +52,7 @@ func (s *Store) Refuse(ctx context.Context, r mail.Refused) error {
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $7, 1)
 			ON CONFLICT (host, port, fingerprint) DO UPDATE
 			SET chain = excluded.chain, connection = excluded.connection, reason = excluded.reason, last = excluded.last, times = times + 1`,
-			r.Server.Host, r.Server.Port, mail.Fingerprint(r.Chain[0]), packed(r.Chain), r.Connection, clip(r.Reason), now)
+			r.Server.Host, r.Server.Port, r.Chain[0].Fingerprint(), packed(r.Chain), r.Connection, clip(r.Reason), now)
 		if err != nil {
 			return err
 		}
@@ -59,16 +68,41 @@ func (s *Store) Refuse(ctx context.Context, r mail.Refused) error {
 	})
 }
 
-// packed is as much of a chain as is kept.
-func packed(chain []*x509.Certificate) []byte {
-	var der []byte
+// packed is as much of a chain as is kept: as TLS sends it, each certificate
+// behind its length (RFC 5246, section 7.4.2), since what is kept need not be DER.
+func packed(chain []certificate.Certificate) []byte {
+	var list cryptobyte.Builder
+	octets := 0
 	for i, c := range chain {
-		if i > 0 && (i >= chainLength || len(der)+len(c.Raw) > chainOctets) {
+		if octets += len(c.Raw); i > 0 && (i >= chainLength || octets > chainOctets) {
 			break
 		}
-		der = append(der, c.Raw...)
+		list.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(c.Raw) })
 	}
-	return der
+	return list.BytesOrPanic() // TLS has no certificate that is too long for it
+}
+
+// unpacked is the chain in a record. Those of older versions are certificates one
+// behind the other, without their lengths: a length never begins as they do.
+func unpacked(record []byte) []certificate.Certificate {
+	var chain []certificate.Certificate
+	if old, err := x509.ParseCertificates(record); err == nil && len(old) > 0 {
+		for _, c := range old {
+			chain = append(chain, certificate.Of(c))
+		}
+		return chain
+	}
+	for list := cryptobyte.String(record); !list.Empty(); {
+		var der cryptobyte.String
+		if !list.ReadUint24LengthPrefixed(&der) {
+			break
+		}
+		chain = append(chain, certificate.Read(der))
+	}
+	if len(chain) == 0 {
+		chain = append(chain, certificate.Read(record))
+	}
+	return chain
 }
 
 // Refused are the chains that were not trusted, by server, the one seen last
@@ -99,9 +133,7 @@ func refused(ctx context.Context, tx *sql.Tx) ([]mail.Refused, error) {
 			return nil, err
 		}
 		r.First, r.Last = time.Unix(first, 0).UTC(), time.Unix(last, 0).UTC()
-		if r.Chain, err = x509.ParseCertificates(der); err != nil {
-			return nil, err
-		}
+		r.Chain = unpacked(der)
 		r.Trusted = make([]bool, len(r.Chain))
 		all = append(all, r)
 	}
@@ -118,7 +150,7 @@ func refused(ctx context.Context, tx *sql.Tx) ([]mail.Refused, error) {
 				}
 			}
 			if !known {
-				all = append(all, mail.Refused{Server: server, Chain: []*x509.Certificate{c}, Trusted: []bool{true}})
+				all = append(all, mail.Refused{Server: server, Chain: []certificate.Certificate{c}, Trusted: []bool{true}})
 			}
 		}
 	}
@@ -138,11 +170,7 @@ func trusted(ctx context.Context, tx *sql.Tx) (certificates, error) {
 		if err := rows.Scan(&server.Host, &server.Port, &der); err != nil {
 			return nil, err
 		}
-		c, err := x509.ParseCertificate(der)
-		if err != nil {
-			return nil, err
-		}
-		all[server] = append(all[server], c)
+		all[server] = append(all[server], certificate.Read(der))
 	}
 	return all, rows.Err()
 }
@@ -158,7 +186,7 @@ type Choice struct {
 // Chosen is the certificate that a Choice names.
 type Chosen struct {
 	Server      mail.Server
-	Certificate *x509.Certificate
+	Certificate certificate.Certificate
 	Own         bool // it is the server's own, and not an issuer's
 	Trusted     bool // by an operator, for this server
 
@@ -170,16 +198,19 @@ func (s *Store) Trust(ctx context.Context, choice Choice) (Chosen, error) {
 	return s.judge(ctx, "trust a certificate", choice, func(tx *sql.Tx, c Chosen) error {
 		now := time.Now()
 		switch {
+		case c.Certificate.Problem != nil:
+			return wrong("have the server present another certificate: TLS fails with this one whatever is trusted",
+				"%s cannot be trusted: %w", c.Certificate, c.Certificate.Problem)
 		case now.After(c.Certificate.NotAfter):
 			return wrong("renew the server's certificate; what has expired is not accepted, trusted or not",
-				"%s expired at %s", c.Certificate.Subject, c.Certificate.NotAfter.UTC().Format(time.DateTime))
-		case !c.Own && !c.Certificate.IsCA:
+				"%s expired at %s", c.Certificate, c.Certificate.NotAfter.Format(time.DateTime))
+		case !c.Own && !c.Certificate.Authority:
 			return wrong("trust the server's own certificate, or one of a certificate authority",
-				"%s may not issue certificates", c.Certificate.Subject)
+				"%s may not issue certificates", c.Certificate)
 		}
 		_, err := tx.ExecContext(ctx, `INSERT INTO trusted (host, port, fingerprint, certificate) VALUES ($1, $2, $3, $4)
 			ON CONFLICT (host, port, fingerprint) DO NOTHING`,
-			c.Server.Host, c.Server.Port, mail.Fingerprint(c.Certificate), c.Certificate.Raw)
+			c.Server.Host, c.Server.Port, c.Certificate.Fingerprint(), c.Certificate.Raw)
 		return err
 	})
 }
@@ -192,10 +223,10 @@ func (s *Store) Revoke(ctx context.Context, choice Choice) (Chosen, error) {
 			if c.entitled {
 				hint = "an issuer of it is: `poller certs show` has its fingerprint, revoke that"
 			}
-			return wrong(hint, "%s is not trusted itself for %s", c.Certificate.Subject, c.Server)
+			return wrong(hint, "%s is not trusted itself for %s", c.Certificate, c.Server)
 		}
 		_, err := tx.ExecContext(ctx, `DELETE FROM trusted WHERE host = $1 AND port = $2 AND fingerprint = $3`,
-			c.Server.Host, c.Server.Port, mail.Fingerprint(c.Certificate))
+			c.Server.Host, c.Server.Port, c.Certificate.Fingerprint())
 		return err
 	})
 }
@@ -205,12 +236,12 @@ func (s *Store) Remove(ctx context.Context, choice Choice) (Chosen, error) {
 	return s.judge(ctx, "remove a certificate", choice, func(tx *sql.Tx, c Chosen) error {
 		switch {
 		case c.Trusted || c.entitled:
-			return wrong("revoke it first, with `poller certs revoke`", "%s, or an issuer of it, is trusted for %s", c.Certificate.Subject, c.Server)
+			return wrong("revoke it first, with `poller certs revoke`", "%s, or an issuer of it, is trusted for %s", c.Certificate, c.Server)
 		case !c.Own:
-			return wrong("remove the certificate of the server, with which it came", "%s is an issuer", c.Certificate.Subject)
+			return wrong("remove the certificate of the server, with which it came", "%s is an issuer", c.Certificate)
 		}
 		_, err := tx.ExecContext(ctx, `DELETE FROM refused WHERE host = $1 AND port = $2 AND fingerprint = $3`,
-			c.Server.Host, c.Server.Port, mail.Fingerprint(c.Certificate))
+			c.Server.Host, c.Server.Port, c.Certificate.Fingerprint())
 		return err
 	})
 }
@@ -268,7 +299,7 @@ func choose(all []mail.Refused, choice Choice) (Chosen, error) {
 			continue
 		}
 		for i, c := range r.Chain {
-			if !strings.HasPrefix(mail.Fingerprint(c), prefix) {
+			if !strings.HasPrefix(c.Fingerprint(), prefix) {
 				continue
 			}
 			one := Chosen{Server: r.Server, Certificate: c, Own: i == 0, Trusted: r.Trusted[i], entitled: slices.Contains(r.Trusted, true)}

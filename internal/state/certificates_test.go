@@ -10,15 +10,18 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"mailpoller/internal/certificate"
 	"mailpoller/internal/mail"
+	"mailpoller/internal/mailtest"
 )
 
 // certify makes a certificate that nobody vouches for.
-func certify(t *testing.T, name string, isCA bool, until time.Time) *x509.Certificate {
+func certify(t *testing.T, name string, isCA bool, until time.Time) certificate.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -32,11 +35,7 @@ func certify(t *testing.T, name string, isCA bool, until time.Time) *x509.Certif
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
+	return certificate.Read(der)
 }
 
 func openStore(t *testing.T, dir string) *Store {
@@ -57,7 +56,7 @@ func TestAChainIsKeptOnceAndCounted(t *testing.T) {
 	leaf, issuer := certify(t, "leaf", false, soon), certify(t, "issuer", true, soon)
 	server := mail.Server{Host: "mail.test", Port: 993}
 	for i := range 3 {
-		r := mail.Refused{Server: server, Chain: []*x509.Certificate{leaf, issuer}, Connection: fmt.Sprint("c", i), Reason: "unknown"}
+		r := mail.Refused{Server: server, Chain: []certificate.Certificate{leaf, issuer}, Connection: fmt.Sprint("c", i), Reason: "unknown"}
 		if err := s.Refuse(ctx, r); err != nil {
 			t.Fatal(err)
 		}
@@ -84,16 +83,16 @@ func TestAServerWithEndlessCertificatesPushesOutItsOwn(t *testing.T) {
 	ctx := t.Context()
 	s := openStore(t, t.TempDir())
 	soon := time.Now().Add(time.Hour)
-	quiet := mail.Refused{Server: mail.Server{Host: "quiet.test", Port: 993}, Chain: []*x509.Certificate{certify(t, "quiet", false, soon)}}
+	quiet := mail.Refused{Server: mail.Server{Host: "quiet.test", Port: 993}, Chain: []certificate.Certificate{certify(t, "quiet", false, soon)}}
 	if err := s.Refuse(ctx, quiet); err != nil {
 		t.Fatal(err)
 	}
-	long := make([]*x509.Certificate, 50)
+	long := make([]certificate.Certificate, 50)
 	for i := range long {
 		long[i] = certify(t, "issuer", true, soon)
 	}
 	for range refusedPerServer + 5 {
-		chain := append([]*x509.Certificate{certify(t, "leaf", false, soon)}, long...)
+		chain := append([]certificate.Certificate{certify(t, "leaf", false, soon)}, long...)
 		if err := s.Refuse(ctx, mail.Refused{Server: mail.Server{Host: "loud.test", Port: 993}, Chain: chain}); err != nil {
 			t.Fatal(err)
 		}
@@ -112,23 +111,23 @@ func TestTrustIsForOneServerAndLastsUntilItIsRevoked(t *testing.T) {
 	leaf, issuer := certify(t, "leaf", false, soon), certify(t, "issuer", true, soon)
 	one, two := mail.Server{Host: "one.test", Port: 993}, mail.Server{Host: "two.test", Port: 993}
 	for _, server := range []mail.Server{one, two} {
-		if err := s.Refuse(ctx, mail.Refused{Server: server, Chain: []*x509.Certificate{leaf, issuer}}); err != nil {
+		if err := s.Refuse(ctx, mail.Refused{Server: server, Chain: []certificate.Certificate{leaf, issuer}}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	is := func(when string, server mail.Server, want ...*x509.Certificate) {
+	is := func(when string, server mail.Server, want ...certificate.Certificate) {
 		t.Helper()
 		got := s.Trusted(server)
 		same := len(got) == len(want)
 		for i := range min(len(got), len(want)) {
-			same = same && got[i].Equal(want[i])
+			same = same && got[i].Equal(want[i].X509)
 		}
 		if !same {
 			t.Errorf("%s: %d certificates are trusted for %s, not %d", when, len(got), server, len(want))
 		}
 	}
 	is("before", one)
-	short := strings.ToUpper(mail.Fingerprint(issuer)[:shortest])
+	short := strings.ToUpper(issuer.Fingerprint()[:shortest])
 	got, err := s.Trust(ctx, Choice{short, "ONE.test:993"})
 	if err != nil || got.Server != one || got.Own || !got.Certificate.Equal(issuer) {
 		t.Fatalf("%+v, %v", got, err)
@@ -153,17 +152,17 @@ func TestTrustIsForOneServerAndLastsUntilItIsRevoked(t *testing.T) {
 		fails  string
 		remedy string
 	}{
-		{"the leaf is not trusted itself", func() error { _, err := s.Revoke(ctx, Choice{mail.Fingerprint(leaf), one.String()}); return err }, "is not trusted itself", "an issuer of it is"},
-		{"removed while an issuer is trusted", func() error { _, err := s.Remove(ctx, Choice{mail.Fingerprint(leaf), one.String()}); return err }, "is trusted for one.test:993", "revoke it first"},
-		{"an issuer removed", func() error { _, err := s.Remove(ctx, Choice{mail.Fingerprint(issuer), two.String()}); return err }, "is an issuer", "certificate of the server"},
+		{"the leaf is not trusted itself", func() error { _, err := s.Revoke(ctx, Choice{leaf.Fingerprint(), one.String()}); return err }, "is not trusted itself", "an issuer of it is"},
+		{"removed while an issuer is trusted", func() error { _, err := s.Remove(ctx, Choice{leaf.Fingerprint(), one.String()}); return err }, "is trusted for one.test:993", "revoke it first"},
+		{"an issuer removed", func() error { _, err := s.Remove(ctx, Choice{issuer.Fingerprint(), two.String()}); return err }, "is an issuer", "certificate of the server"},
 	} {
 		checkMistake(t, c.what, c.do(), c.fails, c.remedy)
 	}
-	if _, err := s.Revoke(ctx, Choice{mail.Fingerprint(issuer), one.String()}); err != nil {
+	if _, err := s.Revoke(ctx, Choice{issuer.Fingerprint(), one.String()}); err != nil {
 		t.Error(err)
 	}
 	is("revoked", one)
-	if _, err := s.Remove(ctx, Choice{mail.Fingerprint(leaf), one.String()}); err != nil {
+	if _, err := s.Remove(ctx, Choice{leaf.Fingerprint(), one.String()}); err != nil {
 		t.Error(err)
 	}
 	if all, err := s.Refused(ctx); err != nil || len(all) != 1 || all[0].Server != two {
@@ -185,7 +184,7 @@ func TestWhatCannotBeTrusted(t *testing.T) {
 	s := openStore(t, t.TempDir())
 	soon := time.Now().Add(time.Hour)
 	expired, leaf, noCA := certify(t, "expired", false, time.Now().Add(-time.Minute)), certify(t, "leaf", false, soon), certify(t, "no CA", false, soon)
-	for port, chain := range map[int][]*x509.Certificate{1: {expired}, 2: {leaf, noCA}, 3: {leaf}} {
+	for port, chain := range map[int][]certificate.Certificate{1: {expired}, 2: {leaf, noCA}, 3: {leaf}} {
 		if err := s.Refuse(ctx, mail.Refused{Server: mail.Server{Host: "h", Port: port}, Chain: chain}); err != nil {
 			t.Fatal(err)
 		}
@@ -195,11 +194,11 @@ func TestWhatCannotBeTrusted(t *testing.T) {
 		choice        Choice
 		fails, remedy string
 	}{
-		{"expired", Choice{mail.Fingerprint(expired), ""}, "expired at", "renew"},
-		{"an issuer that may not issue", Choice{mail.Fingerprint(noCA), ""}, "may not issue", "trust the server's own"},
-		{"seen on two servers", Choice{mail.Fingerprint(leaf), ""}, "several servers showed this certificate: h:2, h:3", "--server"},
+		{"expired", Choice{expired.Fingerprint(), ""}, "expired at", "renew"},
+		{"an issuer that may not issue", Choice{noCA.Fingerprint(), ""}, "may not issue", "trust the server's own"},
+		{"seen on two servers", Choice{leaf.Fingerprint(), ""}, "several servers showed this certificate: h:2, h:3", "--server"},
 		{"unknown", Choice{strings.Repeat("0", 64), ""}, "no certificate with the fingerprint", "certs list"},
-		{"of another server", Choice{mail.Fingerprint(leaf), "h:1"}, "no certificate with the fingerprint", "certs list"},
+		{"of another server", Choice{leaf.Fingerprint(), "h:1"}, "no certificate with the fingerprint", "certs list"},
 		{"too short", Choice{"abc", ""}, "is no fingerprint", "certs list"},
 	} {
 		_, err := s.Trust(ctx, c.choice)
@@ -218,10 +217,10 @@ func TestTrustOutlivesItsChain(t *testing.T) {
 	s := openStore(t, t.TempDir())
 	soon, server := time.Now().Add(time.Hour), mail.Server{Host: "h", Port: 993}
 	first := certify(t, "first", false, soon)
-	if err := s.Refuse(ctx, mail.Refused{Server: server, Chain: []*x509.Certificate{first}}); err != nil {
+	if err := s.Refuse(ctx, mail.Refused{Server: server, Chain: []certificate.Certificate{first}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Trust(ctx, Choice{mail.Fingerprint(first), ""}); err != nil {
+	if _, err := s.Trust(ctx, Choice{first.Fingerprint(), ""}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.write(ctx, "push out", func(tx *sql.Tx) error {
@@ -234,7 +233,115 @@ func TestTrustOutlivesItsChain(t *testing.T) {
 	if err != nil || len(all) != 1 || !all[0].Trusted[0] {
 		t.Fatalf("%+v, %v", all, err)
 	}
-	if _, err := s.Revoke(ctx, Choice{mail.Fingerprint(first), ""}); err != nil || len(s.Trusted(server)) != 0 {
+	if _, err := s.Revoke(ctx, Choice{first.Fingerprint(), ""}); err != nil || len(s.Trusted(server)) != 0 {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestWhatCannotBeParsedIsKeptAsItIs and listed, and no trust is put into it.
+func TestWhatCannotBeParsedIsKeptAsItIs(t *testing.T) {
+	t.Parallel()
+	ctx, dir := t.Context(), t.TempDir()
+	s := openStore(t, dir)
+	leaf, odd := certify(t, "leaf", false, time.Now().Add(time.Hour)), mailtest.OddCertificates(t)
+	var chains [][]certificate.Certificate
+	for _, o := range odd {
+		c := certificate.Read(o.Certificate.Certificate[0])
+		if c.Problem != nil {
+			chains = append(chains, []certificate.Certificate{c}, []certificate.Certificate{leaf, c, leaf})
+		}
+	}
+	for i, chain := range chains {
+		server := mail.Server{Host: "odd.test", Port: i + 1}
+		if err := s.Refuse(ctx, mail.Refused{Server: server, Chain: chain, Reason: "odd"}); err != nil {
+			t.Fatal(err)
+		}
+		bad := chain[len(chain)/2]
+		_, err := s.Trust(ctx, Choice{bad.Fingerprint(), server.String()})
+		checkMistake(t, bad.String(), err, "cannot be trusted: "+bad.Problem.Error(), "present another certificate")
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openStore(t, dir)
+	all, err := s.Refused(ctx)
+	if err != nil || len(all) != len(chains) {
+		t.Fatalf("%d chains of %d, %v", len(all), len(chains), err)
+	}
+	for i, r := range all {
+		if len(r.Chain) != len(chains[i]) || len(r.Trusted) != len(r.Chain) {
+			t.Fatalf("%d certificates of %d", len(r.Chain), len(chains[i]))
+		}
+		for j, c := range r.Chain {
+			if !c.Equal(chains[i][j]) || c.String() != chains[i][j].String() {
+				t.Errorf("%s is kept as %s", chains[i][j], c)
+			}
+		}
+		if _, err := s.Remove(ctx, Choice{r.Chain[0].Fingerprint(), r.Server.String()}); err != nil {
+			t.Error(err)
+		}
+	}
+	if all, err := s.Refused(ctx); err != nil || len(all) != 0 {
+		t.Errorf("%d chains are left, %v", len(all), err)
+	}
+}
+
+// TestTrustThatCannotBeParsedStopsNothing: a certificate may have been trusted
+// under a setting of GODEBUG that is no longer there. It is listed, and revoked.
+func TestTrustThatCannotBeParsedStopsNothing(t *testing.T) {
+	t.Parallel()
+	ctx, dir := t.Context(), t.TempDir()
+	s := openStore(t, dir)
+	server, good := mail.Server{Host: "odd.test", Port: 993}, certify(t, "good", false, time.Now().Add(time.Hour))
+	odd := certificate.Read(mailtest.OddCertificates(t)[0].Certificate.Certificate[0])
+	if err := s.write(ctx, "trust", func(tx *sql.Tx) error {
+		for _, c := range []certificate.Certificate{good, odd} {
+			if _, err := tx.ExecContext(ctx, `INSERT INTO trusted (host, port, fingerprint, certificate) VALUES ($1, $2, $3, $4)`,
+				server.Host, server.Port, c.Fingerprint(), c.Raw); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openStore(t, dir)
+	if got := s.Trusted(server); len(got) != 1 || !got[0].Equal(good.X509) {
+		t.Errorf("%d certificates are trusted", len(got))
+	}
+	if all, err := s.Refused(ctx); err != nil || len(all) != 2 {
+		t.Errorf("%+v, %v", all, err)
+	}
+	if c, err := s.Revoke(ctx, Choice{odd.Fingerprint(), ""}); err != nil || c.Certificate.Problem == nil {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if all, err := s.Refused(ctx); err != nil || len(all) != 1 {
+		t.Errorf("%+v, %v", all, err)
+	}
+}
+
+// TestChainsOfOlderVersionsAreRead: they are DER, one behind the other, and may
+// not be parsed any more.
+func TestChainsOfOlderVersionsAreRead(t *testing.T) {
+	t.Parallel()
+	soon := time.Now().Add(time.Hour)
+	leaf, issuer := certify(t, "leaf", false, soon), certify(t, "issuer", true, soon)
+	odd := certificate.Read(mailtest.OddCertificates(t)[0].Certificate.Certificate[0])
+	for _, c := range []struct {
+		record []byte
+		chain  []certificate.Certificate
+	}{
+		{leaf.Raw, []certificate.Certificate{leaf}},
+		{append(append([]byte{}, leaf.Raw...), issuer.Raw...), []certificate.Certificate{leaf, issuer}},
+		{odd.Raw, []certificate.Certificate{odd}},
+		{packed([]certificate.Certificate{leaf, odd, issuer}), []certificate.Certificate{leaf, odd, issuer}},
+		{nil, []certificate.Certificate{certificate.Read(nil)}},
+	} {
+		if got := unpacked(c.record); !slices.EqualFunc(got, c.chain, certificate.Certificate.Equal) {
+			t.Errorf("read %v, not %v", got, c.chain)
+		}
 	}
 }

@@ -5,6 +5,7 @@ package tlspolicy
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
@@ -154,13 +155,19 @@ func (e *SuiteError) Error() string {
 func Roots(files ...string) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
 	for _, file := range files {
-		pem, err := os.ReadFile(file)
+		text, err := os.ReadFile(file)
 		if err != nil {
 			return nil, err
 		}
-		if !pool.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s holds no PEM certificate", file)
+		if pool.AppendCertsFromPEM(text) {
+			continue
 		}
+		if block, _ := pem.Decode(text); block != nil && block.Type == "CERTIFICATE" {
+			if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+				return nil, fmt.Errorf("%s holds no certificate that can be used: %w", file, err)
+			}
+		}
+		return nil, fmt.Errorf("%s holds no PEM certificate", file)
 	}
 	return pool, nil
 }

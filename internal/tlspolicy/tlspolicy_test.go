@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -270,6 +271,13 @@ func TestRootsAreAddedFromFiles(t *testing.T) {
 		t.Errorf("a missing file: %v", err)
 	}
 	ca := newAuthority(t)
+	odd := filepath.Join(dir, "odd.pem")
+	if err := os.WriteFile(odd, encode(t, "CERTIFICATE", append(slices.Clone(ca.cert.Raw), 0), nil), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Roots(odd); err == nil || !strings.Contains(err.Error(), odd+" holds no certificate that can be used: x509: trailing data") {
+		t.Errorf("a file with one that cannot be parsed: %v", err)
+	}
 	full := filepath.Join(dir, "ca.pem")
 	if err := os.WriteFile(full, encode(t, "CERTIFICATE", ca.cert.Raw, nil), 0o600); err != nil {
 		t.Fatal(err)

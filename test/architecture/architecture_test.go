@@ -20,7 +20,7 @@ const module = "mailpoller"
 // to it: internal/demo/pop3server is part of internal/demo.
 var layers = [][]string{
 	{"internal/header"},
-	{"internal/cronspec", "internal/disposition", "internal/filename", "internal/match", "internal/notify", "internal/proxy", "internal/retry", "internal/tlspolicy"},
+	{"internal/certificate", "internal/cronspec", "internal/disposition", "internal/filename", "internal/match", "internal/notify", "internal/proxy", "internal/retry", "internal/tlspolicy"},
 	{"internal/attachments", "internal/mail"},
 	{
 		"internal/admin", "internal/auth", "internal/config", "internal/folder", "internal/mailbox",
@@ -57,6 +57,7 @@ var homes = []struct {
 	{"github.com/go-logr/logr", []string{"internal/tracing"}},
 	{"go.uber.org/zap", slices.Concat(layers[3:]...)},
 	{"go.yaml.in/yaml/v4", []string{"internal/config"}},
+	{"golang.org/x/crypto", []string{"internal/certificate", "internal/state"}},
 	{"golang.org/x/net/netutil", []string{"internal/admin"}},
 	{"golang.org/x/net/idna", []string{"internal/config"}},
 	{"golang.org/x/net/proxy", []string{"internal/proxy"}},

@@ -102,6 +102,29 @@ func TestTheConnectionTest(t *testing.T) {
 	}
 }
 
+// TestTheConnectionTestTriesASmallerClientHello where the first is not answered,
+// and a poll says that it can.
+func TestTheConnectionTestTriesASmallerClientHello(t *testing.T) {
+	t.Parallel()
+	ca := mailtest.NewCA(t)
+	config := ca.ServerTLS(t, mailtest.Host)
+	server := mailtest.Script(t, func(c *mailtest.Conn) {
+		if c.Hello() > 1400 {
+			c.Cut()
+		}
+		c.TLS(config)
+		c.Stall()
+	})
+	s := rig.New(t, rig.Settings{"name": "orders", "host": mailtest.Host, "port": server.Port, "username": "u", "password": "canary", "ca_file": ca.PEMFile(t)})
+	if e := s.Poll("orders")[0].Error; e == nil || e.Op != "tls" || !strings.HasPrefix(e.Hint, "run `poller test orders`: it tries a smaller ClientHello") || server.Connections() != 1 {
+		t.Errorf("%+v, on %d connections", e, server.Connections())
+	}
+	out, errs, code := s.Run("test", "orders")
+	if want := "-> set ssl_authentication_protocol: [TLSv1_2], or Environment=GODEBUG=tlsmlkem=0 in the unit: "; code != 1 || !strings.Contains(out, want) {
+		t.Errorf("%d, %s%s", code, out, errs)
+	}
+}
+
 // checkTestJSON holds what other programs rely on.
 func checkTestJSON(t *testing.T, s *rig.Site, ok bool) {
 	t.Helper()

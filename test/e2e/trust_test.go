@@ -128,3 +128,71 @@ func TestTheNameCountsAlsoWhereTheCertificateIsTrusted(t *testing.T) {
 		t.Errorf("%+v", after.Error)
 	}
 }
+
+// TestACertificateThatCannotBeUsedIsReviewed: it is listed with what can be read
+// of it, nobody can trust it by mistake, and it goes when it is removed.
+func TestACertificateThatCannotBeUsedIsReviewed(t *testing.T) {
+	t.Parallel()
+	for _, odd := range mailtest.OddCertificates(t) {
+		switch odd.Name { // internal/mailbox knows them all
+		case "a negative serial number", "an extension twice", "a key that cannot sign", "an RSA key that is too long", "no certificate at all":
+		default:
+			continue
+		}
+		t.Run(odd.Name, func(t *testing.T) {
+			t.Parallel()
+			config := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{odd.Certificate}}
+			server := mailtest.Script(t, func(c *mailtest.Conn) { c.TLS(config); c.Send("* BYE no\r\n") })
+			s := rig.New(t, rig.Settings{"name": "orders", "host": mailtest.Host, "port": server.Port, "username": "u", "password": "canary"})
+			e := s.Poll("orders")[0].Error
+			if e == nil || e.Op != "certificate" || e.Kind != "tls" {
+				t.Fatalf("%+v", e)
+			}
+			out, errs, code := s.Run("certs", "list", "--json")
+			var views []struct {
+				certificateView
+				Size    int
+				Problem string
+			}
+			if err := json.Unmarshal([]byte(out), &views); err != nil || len(views) != 1 || code != 0 {
+				t.Fatalf("%v, %s%s", err, out, errs)
+			}
+			v := views[0]
+			if v.Size != len(odd.Certificate.Certificate[0]) || v.Trusted || !odd.Bare && (!strings.Contains(v.Subject, "odd") || v.Issuer != "CN="+mailtest.OddIssuer) {
+				t.Errorf("%+v", v)
+			}
+			listed, _, _ := s.Run("certs", "list")
+			shown, _, code := s.Run("certs", "show", v.Fingerprint[:8])
+			if code != 0 || !strings.Contains(shown, v.Fingerprint) || !strings.Contains(listed, v.Fingerprint[:16]) || strings.ContainsRune(listed+shown, '\x1b') {
+				t.Errorf("%s%s", listed, shown)
+			}
+			if odd.Name == "a negative serial number" { // which everybody else takes
+				trusted, errs, code := s.Run("certs", "trust", v.Fingerprint)
+				if e := s.Poll("orders")[0].Error; code != 0 || v.Problem != "" || e == nil || e.Op != "greeting" {
+					t.Errorf("%s%s, %s, %+v", trusted, errs, v.Problem, e)
+				}
+				return
+			}
+			if !strings.Contains(e.Message, odd.Reason) || !strings.Contains(e.Hint, "have the certificate made anew") || !strings.Contains(v.Reason, odd.Reason) {
+				t.Errorf("%+v, %s", e, v.Reason)
+			}
+			if v.Problem != "" { // a key that is too long is a matter of a setting
+				if _, errs, code := s.Run("certs", "trust", v.Fingerprint); code != 1 || !strings.Contains(errs, "cannot be trusted: "+v.Problem) || !strings.Contains(errs, "hint: have the server present another certificate") {
+					t.Errorf("%d, %s", code, errs)
+				}
+				if !strings.Contains(shown, "PROBLEM      "+v.Problem) || !strings.Contains(shown, "TLS fails with this chain whatever is trusted") {
+					t.Error(shown)
+				}
+			}
+			if s.Start().Ready().Stop() != 0 {
+				t.Error("the daemon does not start")
+			}
+			if out, errs, code := s.Run("certs", "remove", v.Fingerprint); code != 0 {
+				t.Errorf("%d, %s%s", code, out, errs)
+			}
+			if out, _, code := s.Run("certs", "list"); code != 0 || out != "No certificate was refused.\n" {
+				t.Errorf("%d, %s", code, out)
+			}
+		})
+	}
+}

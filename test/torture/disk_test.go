@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
@@ -14,39 +13,6 @@ import (
 
 	"mailpoller/test/rig"
 )
-
-// unmountAtTheEnd waits for the pipe on its standard input to be closed, by the
-// test or by its death, so that no mount outlives it.
-const unmountAtTheEnd = `trap '' INT TERM; read -r _; while umount -l "$0" 2>/dev/null; do :; done`
-
-// mountPoint is a directory for a test to mount on. It and what is mounted on
-// it go when the test ends, however it ends.
-func mountPoint(t testing.TB) string {
-	t.Helper()
-	if os.Getuid() != 0 {
-		t.Fatal("this test mounts file systems: run it as root, or without POLLER_TEST_DOVECOT")
-	}
-	dir := filepath.Join(t.TempDir(), "mnt")
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	guard := exec.Command("sh", "-c", unmountAtTheEnd, dir)
-	guard.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	alive, err := guard.StdinPipe()
-	if err == nil {
-		err = guard.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		alive.Close()
-		if err := guard.Wait(); err != nil {
-			t.Errorf("unmount %s: %v", dir, err)
-		}
-	})
-	return dir
-}
 
 // tool runs a program of the system.
 func tool(t testing.TB, name string, args ...string) {
@@ -84,7 +50,7 @@ func powerDiskKinds() []string {
 
 func newPowerDisk(t testing.TB, kind string) *powerDisk {
 	t.Helper()
-	d := &powerDisk{kind: kind, dir: mountPoint(t)}
+	d := &powerDisk{kind: kind, dir: rig.MountPoint(t)}
 	d.image = filepath.Join(filepath.Dir(d.dir), "image")
 	tool(t, "truncate", "--size", fmt.Sprintf("%dM", diskSizes[kind]), d.image)
 	tool(t, "mkfs."+kind, "-q", d.image)

@@ -57,7 +57,7 @@ func newHostTrial(t testing.TB, d *mailtest.Dovecot, store mail.StoreType, size 
 // smallDisk is a file system in memory.
 func smallDisk(t testing.TB, size string) string {
 	t.Helper()
-	dir := mountPoint(t)
+	dir := rig.MountPoint(t)
 	tool(t, "mount", "-t", "tmpfs", "-o", "size="+size, "tmpfs", dir)
 	return dir
 }
