@@ -34,7 +34,7 @@ func TestACommandWaitsForADaemonThatStarts(t *testing.T) {
 			name: "answers",
 			then: func(answer, _ func()) { answer() },
 			want: func(d admin.Daemon, err error, waited time.Duration) bool {
-				_, isClient := d.(*admin.Client)
+				_, isClient := d.(distant)
 				return err == nil && isClient && waited <= lockLook
 			},
 		},
