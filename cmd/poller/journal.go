@@ -39,11 +39,11 @@ that are still on the server are delivered again. It asks first.`,
 func newRetry(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:               "retry NAME...",
-		Short:             "Give messages that were set aside another chance",
+		Short:             "Try quarantined messages again",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: c.names,
 		RunE: action(func(cmd *cobra.Command, names []string) error {
-			return c.each(cmd.Context(), names, "gave another chance to", admin.Daemon.Retry)
+			return c.each(cmd.Context(), names, "will try again", admin.Daemon.Retry)
 		}),
 	}
 }

@@ -242,8 +242,14 @@ func (c *cli) printResult(r mail.Result, dryRun, interrupted bool) {
 	for _, f := range r.Files {
 		fmt.Fprintf(c.stdout, "  %s\n", f)
 	}
-	if r.Aside > 0 {
-		fmt.Fprintf(c.stdout, "%s: passes over %s; see `poller status`\n", r.Connection, quantity(r.Aside, "message"))
+	if r.Quarantined > 0 {
+		fmt.Fprintf(c.stdout, "%s: skips %s that failed; see `poller status`, and `poller retry %s`\n", r.Connection, quantity(r.Quarantined, "message"), shell(r.Connection))
+	}
+	if r.Unwanted > 0 {
+		fmt.Fprintf(c.stdout, "%s: skips %s without attachments\n", r.Connection, quantity(r.Unwanted, "message"))
+	}
+	if r.Oversized > 0 {
+		fmt.Fprintf(c.stdout, "%s: skips %s larger than max_message_size\n", r.Connection, quantity(r.Oversized, "message"))
 	}
 	if r.NotMatching > 0 {
 		fmt.Fprintf(c.stdout, "%s: %s passed over, for match:\n", r.Connection, quantity(r.NotMatching, "message"))

@@ -105,10 +105,31 @@ func (c *cli) printConnections(connections []admin.ConnectionView) {
 		if v.Hooks != nil && v.Hooks.Failing && v.Enabled {
 			c.printHooks(v)
 		}
-		for _, m := range v.Aside {
-			fmt.Fprintf(c.stdout, "\n%s: passes over message %s (%s): %s\n", v.Name, m.ID, octets(m.Size), m.Reason)
+		for _, m := range v.Quarantined {
+			fmt.Fprintf(c.stdout, "\n%s: quarantined: %s: %s\n  hint: `poller retry %s` has it tried again\n", v.Name, described(m), m.Reason, shell(v.Name))
+		}
+		for _, m := range v.Oversized {
+			fmt.Fprintf(c.stdout, "\n%s: oversized: %s: %s\n  hint: raise max_message_size if the message is wanted\n", v.Name, described(m), m.Reason)
 		}
 	}
+}
+
+// described is a message in one line, for people.
+func described(m admin.MessageView) string {
+	text := "message " + m.ID
+	if m.From != "" {
+		text += " from " + short(m.From)
+	}
+	if m.Subject != "" {
+		text += fmt.Sprintf(", %q", short(m.Subject))
+	}
+	if !m.Date.IsZero() {
+		text += ", of " + m.Date.Local().Format("2006-01-02 15:04")
+	}
+	if m.Size > 0 {
+		text += ", " + octets(m.Size)
+	}
+	return text
 }
 
 // printHooks says that hooks are failing, although the messages are saved.
@@ -220,7 +241,9 @@ func (c *cli) printJob(j mail.Result) {
 		{"size", octets(j.Bytes)},
 		{"disposed of", j.Disposed},
 		{"failures", j.Failures},
-		{"passed over", j.Aside},
+		{"quarantined", j.Quarantined},
+		{"oversized", j.Oversized},
+		{"without attachments", j.Unwanted},
 		{"hooks run", j.Notified},
 		{"hooks failed", j.Unheard},
 	} {

@@ -84,7 +84,7 @@ func busy(t *testing.T) *fake {
 	last := admin.View(result)
 	return &fake{
 		status:      admin.Status{Version: "v1", Commit: "abc", Go: "go1", Started: at, Config: "/etc/poller/poller.yaml", Loaded: at},
-		connections: []admin.ConnectionView{{Name: "a/b", Enabled: true, State: admin.Idle, Last: &last, Next: at, Hooks: admin.ViewHooks(mail.Hooks{Due: 2, Since: at, Error: "exit status 1"}), Aside: []admin.AsideView{{ID: "7", Reason: "too large", TooLarge: true}}}},
+		connections: []admin.ConnectionView{{Name: "a/b", Enabled: true, State: admin.Idle, Last: &last, Next: at, Hooks: admin.ViewHooks(mail.Hooks{Due: 2, Since: at, Error: "exit status 1"}), Quarantined: []admin.MessageView{}, Oversized: []admin.MessageView{{ID: "7", Reason: "too large"}}}},
 		jobs: func(f admin.JobFilter) ([]mail.Result, error) {
 			if f.ID == "NONE" {
 				return nil, nil

@@ -26,7 +26,7 @@ func TestTheClientIsTheDaemonSeenFromElsewhere(t *testing.T) {
 	last := admin.View(failedResult())
 	d := &fake{
 		status:      admin.Status{Version: "v1", Started: time.Unix(1e9, 0).UTC(), ReloadError: "no"},
-		connections: []admin.ConnectionView{{Name: "a/b", State: admin.Running, Last: &last, Aside: []admin.AsideView{{ID: "7"}}}},
+		connections: []admin.ConnectionView{{Name: "a/b", State: admin.Running, Last: &last, Quarantined: []admin.MessageView{{ID: "7"}}, Oversized: []admin.MessageView{}}},
 		jobs: func(f admin.JobFilter) ([]mail.Result, error) {
 			if diff := cmp.Diff(admin.JobFilter{Connection: "ü &=?#", State: mail.Failed, Limit: 3}, f); diff != "" {
 				return nil, errors.New(diff)

@@ -29,7 +29,9 @@ type PollView struct {
 	Files       []string     `json:"files"`
 	Disposed    int          `json:"disposed"`
 	Failures    int          `json:"failures"`
-	Aside       int          `json:"aside"`
+	Quarantined int          `json:"quarantined"`
+	Oversized   int          `json:"oversized"`
+	Unwanted    int          `json:"unwanted,omitempty"` // messages that jobs skip because they have no attachments
 	Notified    int          `json:"notified,omitempty"`
 	Unheard     int          `json:"unheard,omitempty"`
 	HookError   string       `json:"hook_error,omitempty"` // why the last hook failed that did
@@ -57,7 +59,9 @@ func View(r mail.Result) PollView {
 		Files:       list(r.Files),
 		Disposed:    r.Disposed,
 		Failures:    r.Failures,
-		Aside:       r.Aside,
+		Quarantined: r.Quarantined,
+		Oversized:   r.Oversized,
+		Unwanted:    r.Unwanted,
 		Notified:    r.Notified,
 		Unheard:     r.Unheard,
 		HookError:   r.HookError,
@@ -86,7 +90,9 @@ func Result(v PollView) mail.Result {
 		Files:       v.Files,
 		Disposed:    v.Disposed,
 		Failures:    v.Failures,
-		Aside:       v.Aside,
+		Quarantined: v.Quarantined,
+		Oversized:   v.Oversized,
+		Unwanted:    v.Unwanted,
 		Notified:    v.Notified,
 		Unheard:     v.Unheard,
 		HookError:   v.HookError,
@@ -278,16 +284,17 @@ const (
 
 // ConnectionView is a connection of the running daemon.
 type ConnectionView struct {
-	Name            string      `json:"name"`
-	Enabled         bool        `json:"enabled"`
-	State           Activity    `json:"state"`
-	Last            *PollView   `json:"last,omitempty"` // the last finished job since the daemon started
-	Next            time.Time   `json:"next,omitzero"`
-	BackingOffUntil time.Time   `json:"backing_off_until,omitzero"`
-	FailuresInRow   int         `json:"failures_in_row"`
-	Skipped         int         `json:"skipped"` // firings that found the connection busy
-	Aside           []AsideView `json:"aside"`
-	Hooks           *HooksView  `json:"hooks,omitempty"` // that have still to run
+	Name            string        `json:"name"`
+	Enabled         bool          `json:"enabled"`
+	State           Activity      `json:"state"`
+	Last            *PollView     `json:"last,omitempty"` // the last finished job since the daemon started
+	Next            time.Time     `json:"next,omitzero"`
+	BackingOffUntil time.Time     `json:"backing_off_until,omitzero"`
+	FailuresInRow   int           `json:"failures_in_row"`
+	Skipped         int           `json:"skipped"`         // firings that found the connection busy
+	Quarantined     []MessageView `json:"quarantined"`     // messages that jobs skip because they failed
+	Oversized       []MessageView `json:"oversized"`       // messages that jobs skip because they are too large
+	Hooks           *HooksView    `json:"hooks,omitempty"` // that have still to run
 }
 
 // HooksView is how the hooks of a connection stand that have still to run.
@@ -306,24 +313,31 @@ func ViewHooks(h mail.Hooks) *HooksView {
 	return &HooksView{Due: h.Due, Failing: h.Failing(), FailingSince: utc(h.Since), Error: h.Error}
 }
 
-// AsideView is a message that later polls pass over.
-type AsideView struct {
-	ID       string `json:"id"`   // UID or UIDL
-	Size     int64  `json:"size"` // octets; 0 when unknown
-	Jobs     int    `json:"jobs"` // in how many it failed
-	TooLarge bool   `json:"too_large"`
-	Reason   string `json:"reason"`
+// MessageView is a message that stays on the server, and that jobs skip.
+type MessageView struct {
+	ID      string    `json:"id"`   // UID or UIDL
+	Size    int64     `json:"size"` // bytes; 0 when unknown
+	From    string    `json:"from,omitempty"`
+	Subject string    `json:"subject,omitempty"`
+	Date    time.Time `json:"date,omitzero"`
+	Jobs    int       `json:"jobs"` // in how many it failed
+	Reason  string    `json:"reason"`
 }
 
-// ViewAside is those of faults that later polls pass over.
-func ViewAside(faults []mail.Fault) []AsideView {
-	aside := []AsideView{}
-	for _, f := range faults {
-		if f.Aside() {
-			aside = append(aside, AsideView{ID: f.ID(), Size: f.Size, Jobs: f.Jobs, TooLarge: f.TooLarge, Reason: f.Reason})
+// ViewUnsaved is those messages that jobs skip because they failed, and because they
+// are too large.
+func ViewUnsaved(messages []mail.Unsaved) (quarantined, oversized []MessageView) {
+	quarantined, oversized = []MessageView{}, []MessageView{}
+	for _, m := range messages {
+		v := MessageView{ID: m.ID(), Size: m.Size, From: m.From, Subject: m.Subject, Date: m.Date, Jobs: m.Jobs, Reason: m.Reason}
+		switch {
+		case m.Oversized:
+			oversized = append(oversized, v)
+		case m.Quarantined():
+			quarantined = append(quarantined, v)
 		}
 	}
-	return aside
+	return quarantined, oversized
 }
 
 // Status is the daemon as a whole.

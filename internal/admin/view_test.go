@@ -27,7 +27,7 @@ func failedResult() mail.Result {
 	return mail.Result{
 		Job: "01J", Connection: "a/b", State: mail.Failed, Outcome: mail.OutcomeFailed,
 		Started:  time.Date(2026, 2, 3, 4, 5, 6, 789, time.FixedZone("CET", 3600)),
-		Duration: 1500*time.Millisecond + 7, Attempts: 4, Failures: 1, Aside: 2,
+		Duration: 1500*time.Millisecond + 7, Attempts: 4, Failures: 1, Quarantined: 2,
 		Warnings: []string{"no UIDPLUS"}, Err: err,
 	}
 }
@@ -44,6 +44,14 @@ func TestJSONIsWhatOtherProgramsRelyOn(t *testing.T) {
 	t.Parallel()
 	failed := admin.View(failedResult())
 	at := time.Date(2026, 2, 3, 4, 5, 0, 0, time.UTC)
+	none, _ := admin.ViewUnsaved(nil)
+	quarantined, oversized := admin.ViewUnsaved([]mail.Unsaved{
+		{Ref: mail.Ref{UID: 7, Size: 12}, Jobs: 3, Reason: "cut short", From: "Ann <ann@example.com>", Subject: "Rechnung März", Date: at},
+		{Ref: mail.Ref{UID: 8}, Jobs: 2, Reason: "not yet quarantined"},
+		{Ref: mail.Ref{UIDL: "x.y", Size: 1 << 30}, Oversized: true, Reason: "too large"},
+		{Ref: mail.Ref{UID: 9}, Unwanted: true, Reason: "message has no attachments"},
+		{Ref: mail.Ref{UID: 10}, Interrupted: true, Reason: "cut off"},
+	})
 	for _, row := range []struct {
 		golden string
 		value  any
@@ -51,15 +59,11 @@ func TestJSONIsWhatOtherProgramsRelyOn(t *testing.T) {
 		{"poll-failed.json", failed},
 		{"poll-saved.json", admin.View(savedResult())},
 		{"poll-pending.json", admin.View(mail.Result{Job: "01L", Connection: "c", State: mail.Pending})},
-		{"connection-idle.json", admin.ConnectionView{Name: "c", Enabled: true, State: admin.Idle, Aside: admin.ViewAside(nil)}},
+		{"connection-idle.json", admin.ConnectionView{Name: "c", Enabled: true, State: admin.Idle, Quarantined: none, Oversized: none}},
 		{"connection-backing-off.json", admin.ConnectionView{
 			Name: "a/b", Enabled: true, State: admin.Retrying, Last: &failed, Next: at, BackingOffUntil: at.Add(time.Hour),
 			FailuresInRow: 4, Skipped: 1,
-			Aside: admin.ViewAside([]mail.Fault{
-				{Ref: mail.Ref{UID: 7, Size: 12}, Jobs: 3, Reason: "cut short"},
-				{Ref: mail.Ref{UID: 8}, Jobs: 2, Reason: "not yet set aside"},
-				{Ref: mail.Ref{UIDL: "x.y", Size: 1 << 30}, TooLarge: true, Reason: "too large"},
-			}),
+			Quarantined: quarantined, Oversized: oversized,
 		}},
 		{"status.json", admin.Status{
 			Version: "v1", Commit: "abc", Go: "go1.26", Started: at, Config: "/etc/poller/poller.yaml", Loaded: at,

@@ -88,7 +88,7 @@ func (a *App) Retry(ctx context.Context, name string) (int, error) {
 	if _, err := a.connection(name); err != nil {
 		return 0, err
 	}
-	return a.store.RetryFaults(ctx, name)
+	return a.store.Retry(ctx, name)
 }
 
 // Forget implements admin.Connections. It waits for no poll in progress:

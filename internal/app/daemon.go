@@ -245,7 +245,7 @@ func (a *App) Status(context.Context) (admin.Status, error) {
 
 // Connections implements admin.Connections.
 func (a *App) Connections(ctx context.Context) ([]admin.ConnectionView, error) {
-	faults, err := a.store.Faults(ctx)
+	unsaved, err := a.unsaved(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -254,9 +254,9 @@ func (a *App) Connections(ctx context.Context) ([]admin.ConnectionView, error) {
 	for _, s := range a.scheduler.All() {
 		v := admin.ConnectionView{
 			Name: s.Name, Enabled: s.Enabled, State: admin.Idle, Next: s.Next.UTC(), BackingOffUntil: s.BackingOffUntil,
-			FailuresInRow: s.FailuresInRow, Skipped: s.Skipped, Aside: admin.ViewAside(faults[s.Name]),
-			Hooks: admin.ViewHooks(a.hooksOf(byName[s.Name])),
+			FailuresInRow: s.FailuresInRow, Skipped: s.Skipped, Hooks: admin.ViewHooks(a.hooksOf(byName[s.Name])),
 		}
+		v.Quarantined, v.Oversized = admin.ViewUnsaved(unsaved[s.Name])
 		if s.Last != nil {
 			last := admin.View(*s.Last)
 			v.Last = &last

@@ -146,6 +146,7 @@ func Open(ctx context.Context, c *config.Config, build Build, log *zap.Logger, l
 		Log:          log.Named("schedule"),
 	})
 	a.metrics.BackingOff = a.scheduler.BackingOff
+	a.metrics.Unsaved = a.countUnsaved
 	if err := a.readHooks(ctx); err != nil {
 		return nil, errors.Join(err, store.Close())
 	}

@@ -50,7 +50,9 @@ type Result struct {
 	Files       []string // their paths, absolute
 	Disposed    int      // messages whose disposition was put in force, also for an earlier poll
 	Failures    int      // messages that could not be fetched or saved
-	Aside       int      // messages that later polls pass over, the too large ones included
+	Quarantined int      // messages that jobs skip because they failed
+	Oversized   int      // messages that jobs skip because they are larger than max_message_size
+	Unwanted    int      // messages that jobs skip because they have no attachments
 	Notified    int      // commands that did their work, also for an earlier poll
 	Unheard     int      // commands that failed, and are tried again
 	HookError   string   // why the last of them failed, in one line

@@ -171,12 +171,12 @@ type Commitment struct {
 
 // Ledger is what the journal holds of one connection and the box it opened.
 type Ledger struct {
-	Saved   Set     // every message on record as saved
-	Seen    Set     // the part of Saved for which SEEN was put in force
-	Pending []Entry // the part of Saved whose disposition is not known to be in force
-	Orphans []Entry // pending in a box that is void: only their files are left to publish
-	Faults  []Fault // messages that failed, were set aside, or are too large
-	Rebuilt bool    // there are digests of a void box to recognise messages by
+	Saved   Set       // every message on record as saved
+	Seen    Set       // the part of Saved for which SEEN was put in force
+	Pending []Entry   // the part of Saved whose disposition is not known to be in force
+	Orphans []Entry   // pending in a box that is void: only their files are left to publish
+	Unsaved []Unsaved // messages that failed, were set aside, or are too large
+	Rebuilt bool      // there are digests of a void box to recognise messages by
 }
 
 // Notice is a command that has still to be run for a message that is saved.
@@ -196,15 +196,16 @@ type Notice struct {
 // ErrNoAttachments says that a message has none, where only such are wanted.
 var ErrNoAttachments = errors.New("message has no attachments")
 
-// FaultsBeforeAside is in how many jobs a message fails before it is passed
+// JobsBeforeQuarantine is in how many jobs a message fails before it is passed
 // over.
-const FaultsBeforeAside = 3
+const JobsBeforeQuarantine = 3
 
-// Fault is a message that stays on the server because of what is wrong with
+// Unsaved is a message that stays on the server because of what is wrong with
 // it.
-type Fault struct {
+type Unsaved struct {
 	Ref
-	TooLarge bool // larger than max_message_size; never fetched
+	Oversized bool // larger than max_message_size; never fetched
+	Unwanted  bool // it has no attachments, where only such messages are wanted
 	// Interrupted says that nothing is wrong with it: a session ended while it was
 	// fetched. The server may have marked it as read meanwhile.
 	Interrupted bool
@@ -217,5 +218,8 @@ type Fault struct {
 	Date          time.Time
 }
 
-// Aside reports whether later polls pass the message over.
-func (f Fault) Aside() bool { return f.TooLarge || f.Jobs >= FaultsBeforeAside }
+// Quarantined reports whether jobs skip the message because it failed in several.
+func (f Unsaved) Quarantined() bool { return f.Jobs >= JobsBeforeQuarantine }
+
+// Skipped reports whether jobs skip the message.
+func (f Unsaved) Skipped() bool { return f.Oversized || f.Unwanted || f.Quarantined() }

@@ -1,10 +1,14 @@
 package mailbox
 
 import (
+	"cmp"
+	"context"
+	"io"
 	"slices"
 
 	"github.com/emersion/go-imap/v2"
 
+	"mailpoller/internal/attachments"
 	"mailpoller/internal/mail"
 	"mailpoller/internal/mailbox/lenient"
 	"mailpoller/internal/match"
@@ -71,7 +75,7 @@ const (
 // server is asked for what may match, and then for the structure of that. Who
 // has attachments does not change, and is asked once; all else is the server's to
 // tell at each poll.
-func (s *imapSession) chooseAttached(q mail.Query) ([]uint32, error) {
+func (s *imapSession) chooseAttached(ctx context.Context, q mail.Query) ([]uint32, error) {
 	a := &attached{imapSession: s, having: s.filter.With(true), lacking: s.filter.With(false)}
 	a.with, a.without = s.opener.verdicts.attachments(s.c.Name, boxed(s.box))
 	either := match.Either(a.having, a.lacking)
@@ -89,7 +93,7 @@ func (s *imapSession) chooseAttached(q mail.Query) ([]uint32, error) {
 			return nil, err
 		}
 		for chunk := range slices.Chunk(found, looks) {
-			matching, ok, err := a.judge(chunk)
+			matching, ok, err := a.judge(ctx, chunk)
 			if err != nil {
 				return nil, err
 			}
@@ -119,7 +123,7 @@ type attached struct {
 }
 
 // judge finds out which messages match. It is not ok when there was no time to.
-func (a *attached) judge(uids []uint32) (matching mail.UIDSet, ok bool, err error) {
+func (a *attached) judge(ctx context.Context, uids []uint32) (matching mail.UIDSet, ok bool, err error) {
 	var set mail.UIDSet
 	for _, uid := range uids {
 		set.Add(uid, uid)
@@ -128,7 +132,7 @@ func (a *attached) judge(uids []uint32) (matching mail.UIDSet, ok bool, err erro
 		if !a.mayJudge() {
 			return nil, false, nil
 		}
-		with, without, err := a.structures(unknown)
+		with, without, err := a.structures(ctx, unknown)
 		a.opener.verdicts.noteAttachments(a.c.Name, boxed(a.box), with, without)
 		if err != nil {
 			return nil, false, err
@@ -175,7 +179,7 @@ const structureBudget = 32 << 10
 
 // structures asks which messages have attachments. What it says beside an error
 // is true. A message whose structure cannot be understood is looked at itself.
-func (s *imapSession) structures(set mail.UIDSet) (with, without mail.UIDSet, err error) {
+func (s *imapSession) structures(ctx context.Context, set mail.UIDSet) (with, without mail.UIDSet, err error) {
 	options := &imap.FetchOptions{UID: true, BodyStructure: &imap.FetchItemBodyStructure{Extended: true}}
 	found, err := s.ask(mail.OpPick, uidSet(set), options, lenient.Want{Structure: true}, structureBudget)
 	var odd []uint32
@@ -191,10 +195,38 @@ func (s *imapSession) structures(set mail.UIDSet) (with, without mail.UIDSet, er
 		}
 	}
 	for _, uid := range odd {
-		if err != nil {
+		if err != nil || !s.mayJudge() {
 			break
 		}
-		with.Add(uid, uid)
+		var has bool
+		if has, err = s.attached(ctx, uid); err == nil && has {
+			with.Add(uid, uid)
+		} else if err == nil {
+			without.Add(uid, uid)
+		}
 	}
 	return with, without, err
+}
+
+// attached looks into a message itself. One that cannot be had counts as having an
+// attachment: rather one too many than one that is never seen.
+func (s *imapSession) attached(ctx context.Context, uid uint32) (has bool, err error) {
+	has = true
+	f, err := s.fetch([]mail.Ref{{UID: uid}}, imap.PartSpecifierNone, func(m mail.Message) error {
+		r, w := io.Pipe()
+		found := make(chan bool, 1)
+		go func() {
+			has, err := attachments.Has(ctx, r)
+			_, _ = io.Copy(io.Discard, r) // the rest of the message is read past
+			found <- has || err != nil
+		}()
+		_, err := m.Body.WriteTo(w)
+		w.CloseWithError(cmp.Or(err, io.EOF))
+		has = <-found
+		return err
+	})
+	if f.refused() {
+		err = nil
+	}
+	return has, err
 }

@@ -27,7 +27,7 @@ func (s *imapSession) Pick(ctx context.Context, q mail.Query) ([]mail.Ref, error
 	case q.Only != nil:
 		uids, err = s.among(q)
 	case s.filter.Asks(match.Attached):
-		uids, err = s.chooseAttached(q)
+		uids, err = s.chooseAttached(ctx, q)
 	default:
 		uids, err = s.choose(q, s.filter)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -311,41 +312,55 @@ func TestTheStrictestOfSeveralCounts(t *testing.T) {
 	}
 }
 
-// TestAStructureThatCannotBeReadFailsNothing: a message that cannot be understood is
-// taken for one with an attachment.
+// TestAStructureThatCannotBeReadFailsNothing: the message itself is looked into, as
+// far as it can be had.
 func TestAStructureThatCannotBeReadFailsNothing(t *testing.T) {
 	t.Parallel()
-	const plain = `("TEXT" "PLAIN" NIL NIL NIL "7BIT" 1 1 NIL NIL NIL NIL)`
+	const (
+		plain = `("TEXT" "PLAIN" NIL NIL NIL "7BIT" 1 1 NIL NIL NIL NIL)`
+		text  = "Subject: x\r\n\r\nx\r\n"
+		file  = "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nx\r\n--b\r\nContent-Disposition: attachment\r\n\r\nx\r\n--b--\r\n"
+	)
+	structures := map[string]string{"1": plain, "2": `(((what))`, "3": `NIL`, "4": `("TEXT")`, "5": strings.Repeat("(", 40) + plain + strings.Repeat(` "MIXED")`, 40)}
+	bodies := map[string]string{"2": file, "3": text, "4": "", "5": file}
 	server := mailtest.Script(t, func(c *mailtest.Conn) {
 		c.Send("* OK hi\r\n")
 		for {
 			line := c.Line()
 			tag, command, _ := strings.Cut(line, " ")
+			ok := tag + " OK done\r\n"
 			switch {
 			case command == "CAPABILITY":
 				c.Send("* CAPABILITY IMAP4rev1 ESEARCH\r\n")
 			case strings.HasPrefix(command, "SELECT"), strings.HasPrefix(command, "EXAMINE"):
-				c.Send("* 3 EXISTS\r\n* OK [UIDVALIDITY 1] x\r\n")
+				c.Send("* 5 EXISTS\r\n* OK [UIDVALIDITY 1] x\r\n")
 			case strings.HasPrefix(command, "UID SEARCH"):
-				found := "1:3"
-				if strings.Contains(command, " UID 2:") { // the first is known, and left out
-					found = "2:3"
+				c.Send("* ESEARCH (TAG \"" + tag + "\") UID ALL 1:5\r\n")
+			case strings.Contains(command, "BODYSTRUCTURE"):
+				for _, uid := range slices.Sorted(maps.Keys(structures)) {
+					c.Send("* " + uid + " FETCH (UID " + uid + " BODYSTRUCTURE " + structures[uid] + ")\r\n")
 				}
-				c.Send("* ESEARCH (TAG \"" + tag + "\") UID ALL " + found + "\r\n")
 			case strings.HasPrefix(command, "UID FETCH"):
-				if strings.Contains(command, "1:3") {
-					c.Send("* 1 FETCH (UID 1 BODYSTRUCTURE " + plain + ")\r\n* 2 FETCH (UID 2 BODYSTRUCTURE (((what))\r\n")
+				uid := strings.Fields(command)[2]
+				if bodies[uid] == "" {
+					ok = tag + " NO it cannot be read\r\n"
+					break
 				}
-				c.Send("* 3 FETCH (UID 3 BODYSTRUCTURE " + plain + ")\r\n")
+				c.Send(fmt.Sprintf("* %s FETCH (UID %s BODY[] {%d}\r\n%s)\r\n", uid, uid, len(bodies[uid]), bodies[uid]))
 			case strings.HasPrefix(command, "LOGOUT"):
 				return
 			}
-			c.Send(tag + " OK done\r\n")
+			c.Send(ok)
 		}
 	})
 	c := mailtest.Connection(t, mailtest.NewCA(t), mail.IMAP, mail.NoTLS, server.Port, "user", "canary")
 	c.Match = &match.Filter{HasAttachment: new(true)}
-	if refs, others := once(t, opener(), c, mail.Query{}); len(refs) != 1 || refs[0].UID != 2 || others != 2 {
-		t.Errorf("the poll takes %v, and not %d others", refs, others)
+	refs, others := once(t, opener(), c, mail.Query{})
+	var got []uint32
+	for _, ref := range refs {
+		got = append(got, ref.UID)
+	}
+	if !slices.Equal(got, []uint32{2, 4, 5}) || others != 2 {
+		t.Errorf("the poll takes %v, and not %d others", got, others)
 	}
 }

@@ -34,13 +34,14 @@ type counts struct {
 
 // present is how a connection stands.
 type present struct {
-	failing                   [kinds]float64 // 1 at the kind of the last job, if it failed
-	lastSuccess, inRow, aside float64
-	others                    float64 // messages that do not match
-	until                     float64 // when backing off ends; 0 for now
-	granted                   bool    // it logs in with a token
-	token                     float64 // when that expires; 0 for none so far
-	due, hooksSince           float64 // hooks that have still to run; when the first that failed began to, 0 for none
+	failing                [kinds]float64 // 1 at the kind of the last job, if it failed
+	lastSuccess, inRow     float64
+	quarantined, oversized float64
+	others                 float64 // messages that do not match
+	until                  float64 // when backing off ends; 0 for now
+	granted                bool    // it logs in with a token
+	token                  float64 // when that expires; 0 for none so far
+	due, hooksSince        float64 // hooks that have still to run; when the first that failed began to, 0 for none
 }
 
 // add counts a job that ended.
@@ -66,7 +67,7 @@ func (p *present) learn(r mail.Result) {
 	switch {
 	case r.Err == nil:
 		// A job that failed may not have come so far as to know.
-		p.aside, p.others = float64(r.Aside), float64(r.NotMatching)
+		p.others = float64(r.NotMatching)
 		p.inRow, p.failing = 0, [kinds]float64{}
 		p.lastSuccess = seconds(time.Now())
 	case r.Err.Kind == mail.KindCanceled: // says nothing
@@ -85,7 +86,8 @@ func (p *present) gather(one *present) {
 	for i := range p.failing {
 		p.failing[i] += one.failing[i]
 	}
-	p.aside += one.aside
+	p.quarantined += one.quarantined
+	p.oversized += one.oversized
 	p.others += one.others
 	p.inRow = max(p.inRow, one.inRow)
 	p.lastSuccess = max(p.lastSuccess, one.lastSuccess)
@@ -177,7 +179,8 @@ func connectionFamilies() []family {
 	add(counter, "poller_skipped_firings_total", "Firings of the schedule that found the connection still busy.", plain(func(t *tally) float64 { return t.skipped }))
 	add(gauge, "poller_last_success_timestamp_seconds", "When the last job that succeeded ended; 0 before the first.", plain(func(t *tally) float64 { return t.lastSuccess }))
 	add(gauge, "poller_consecutive_failures", "Jobs that failed since the last one that succeeded; those that were cut off do not count.", plain(func(t *tally) float64 { return t.inRow }))
-	add(gauge, "poller_messages_aside", "Messages on the server that polls pass over, because they failed or are too large.", plain(func(t *tally) float64 { return t.aside }))
+	add(gauge, "poller_messages_quarantined", "Messages on the server that jobs skip because they failed.", plain(func(t *tally) float64 { return t.quarantined }))
+	add(gauge, "poller_messages_oversized", "Messages on the server that jobs skip because they are larger than max_message_size.", plain(func(t *tally) float64 { return t.oversized }))
 	add(gauge, "poller_messages_not_matching", "Messages on the server that the last poll passed over, because match: does not want them; not there while there are none.",
 		unlessZero(func(t *tally) float64 { return t.others }))
 	return all
@@ -214,6 +217,10 @@ func (m *Metrics) snapshot() map[string]tally {
 	if m.BackingOff != nil {
 		until = m.BackingOff()
 	}
+	var unsaved map[string]Unsaved
+	if m.Unsaved != nil {
+		unsaved = m.Unsaved()
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	all := make(map[string]tally, len(m.tallies))
@@ -223,6 +230,7 @@ func (m *Metrics) snapshot() map[string]tally {
 		if at, ok := until[name]; ok {
 			one.until = seconds(at)
 		}
+		one.quarantined, one.oversized = float64(unsaved[name].Quarantined), float64(unsaved[name].Oversized)
 		if m.perConnection {
 			all[name] = one
 		}

@@ -34,7 +34,7 @@ func TestSeriesPerConnectionAreAsManyAsDocumented(t *testing.T) {
 	m := New("v1", "abc")
 	bare := len(values(t, m))
 	m.Connections(named("a"), true)
-	if n := len(values(t, m)) - bare; n != 12 {
+	if n := len(values(t, m)) - bare; n != 13 {
 		t.Errorf("a connection has %d series: correct docs/metrics.md, and think of 10,000 connections", n)
 	}
 }
@@ -118,8 +118,11 @@ func TestWithoutSeriesOfTheirOwnConnectionsAreCountedTogether(t *testing.T) {
 	m := New("v1", "abc")
 	m.Connections(named("a", "b", "c"), false)
 	one := len(values(t, m))
-	m.Finished(mail.Result{Connection: "a", Outcome: mail.OutcomeSaved, Messages: 7, Aside: 2})
-	m.Finished(mail.Result{Connection: "b", Outcome: mail.OutcomeSaved, Messages: 3, Aside: 1})
+	m.Unsaved = func() map[string]Unsaved {
+		return map[string]Unsaved{"a": {Quarantined: 2}, "b": {Quarantined: 1, Oversized: 4}}
+	}
+	m.Finished(mail.Result{Connection: "a", Outcome: mail.OutcomeSaved, Messages: 7})
+	m.Finished(mail.Result{Connection: "b", Outcome: mail.OutcomeSaved, Messages: 3})
 	for range 4 {
 		m.Finished(mail.Result{Connection: "c", Outcome: mail.OutcomeFailed, Err: mail.Errorf(mail.OpSave, mail.KindStorage, "no")})
 	}
@@ -129,7 +132,8 @@ func TestWithoutSeriesOfTheirOwnConnectionsAreCountedTogether(t *testing.T) {
 		"poller_jobs_total{connection=,outcome=failed}":       4,
 		"poller_job_failures_total{connection=,kind=storage}": 4,
 		"poller_messages_saved_total{connection=}":            10,
-		"poller_messages_aside{connection=}":                  3,
+		"poller_messages_quarantined{connection=}":            3,
+		"poller_messages_oversized{connection=}":              4,
 		"poller_consecutive_failures{connection=}":            4, // the worst
 		"poller_failing{connection=,kind=storage}":            1, // this many connections
 		"poller_skipped_firings_total{connection=}":           1,
@@ -146,7 +150,7 @@ func TestWithoutSeriesOfTheirOwnConnectionsAreCountedTogether(t *testing.T) {
 	}
 	m.Connections(named("b"), false)
 	got = values(t, m)
-	if got["poller_messages_saved_total{connection=}"] != 10 || got["poller_failing{connection=,kind=storage}"] != 0 || got["poller_messages_aside{connection=}"] != 1 {
+	if got["poller_messages_saved_total{connection=}"] != 10 || got["poller_failing{connection=,kind=storage}"] != 0 || got["poller_messages_quarantined{connection=}"] != 1 {
 		t.Errorf("after two were removed: %v", got)
 	}
 	m.Connections(named("b"), true)

@@ -19,12 +19,17 @@ import (
 	"mailpoller/internal/mail"
 )
 
+// Unsaved is how many messages of a connection jobs skip.
+type Unsaved struct{ Quarantined, Oversized int }
+
 // Metrics holds every series of the program. Its methods may be called by many
 // goroutines.
 type Metrics struct {
 	// BackingOff is asked at each scrape which connections back off, and until
 	// when; nil for never. It is set before the first scrape.
 	BackingOff func() map[string]time.Time
+	// Unsaved is asked at each scrape how many messages jobs skip, by connection.
+	Unsaved func() map[string]Unsaved
 
 	registry *prometheus.Registry
 

@@ -89,14 +89,13 @@ func TestAResultIsCountedOnce(t *testing.T) {
 	}{
 		{"saved", []mail.Result{{
 			Connection: "a", State: mail.Succeeded, Outcome: mail.OutcomeSaved, Attempts: 2,
-			Messages: 5, Bytes: 1234, Disposed: 4, Aside: 2, Duration: time.Second,
+			Messages: 5, Bytes: 1234, Disposed: 4, Quarantined: 2, Duration: time.Second,
 		}}, map[string]float64{
 			"poller_jobs_total{connection=a,outcome=saved}":       1,
 			"poller_attempts_total{connection=a}":                 2,
 			"poller_messages_saved_total{connection=a}":           5,
 			"poller_message_bytes_total{connection=a}":            1234,
 			"poller_messages_disposed_total{connection=a}":        4,
-			"poller_messages_aside{connection=a}":                 2,
 			"poller_last_success_timestamp_seconds{connection=a}": 1, // a time, and greater than 0
 			"poller_job_duration_seconds{}":                       1,
 		}},
@@ -142,24 +141,39 @@ func TestASuccessEndsTheFailures(t *testing.T) {
 	t.Parallel()
 	m := New("v1", "abc")
 	m.Connections(named("a"), true)
-	aside := mail.Result{Connection: "a", Outcome: mail.OutcomeEmpty, Aside: 2}
 	failed := mail.Result{Connection: "a", Outcome: mail.OutcomeFailed, Err: mail.Errorf(mail.OpConnect, mail.KindNetwork, "down")}
-	for _, c := range []struct {
-		result            mail.Result
-		failures, waiting float64
-	}{
-		{aside, 0, 2},
-		{failed, 1, 2}, // a job that failed early knows nothing of messages
-		{failed, 2, 2},
-		{mail.Result{Connection: "a", Outcome: mail.OutcomeEmpty}, 0, 0},
-	} {
-		m.Finished(c.result)
-		got := values(t, m)
-		if got["poller_consecutive_failures{connection=a}"] != c.failures || got["poller_messages_aside{connection=a}"] != c.waiting {
-			t.Errorf("after %s: %v failures, %v aside", c.result.Outcome,
-				got["poller_consecutive_failures{connection=a}"], got["poller_messages_aside{connection=a}"])
+	for failures, result := range []mail.Result{{Connection: "a", Outcome: mail.OutcomeEmpty}, failed, failed} {
+		m.Finished(result)
+		if got := values(t, m)["poller_consecutive_failures{connection=a}"]; got != float64(failures) {
+			t.Errorf("after %s: %v failures", result.Outcome, got)
 		}
 	}
+	m.Finished(mail.Result{Connection: "a", Outcome: mail.OutcomeEmpty})
+	if got := values(t, m)["poller_consecutive_failures{connection=a}"]; got != 0 {
+		t.Errorf("after a success: %v failures", got)
+	}
+}
+
+// TestWhatJobsSkipIsCountedAtTheScrape: an operator who has messages tried again sees
+// it at once, and a job that fails early hides nothing.
+func TestWhatJobsSkipIsCountedAtTheScrape(t *testing.T) {
+	t.Parallel()
+	m := New("v1", "abc")
+	m.Connections(named("a", "b"), true)
+	now := map[string]Unsaved{"a": {Quarantined: 2, Oversized: 1}}
+	m.Unsaved = func() map[string]Unsaved { return now }
+	is := func(series string, want float64) {
+		t.Helper()
+		if got := values(t, m)[series]; got != want {
+			t.Errorf("%s is %v, not %v", series, got, want)
+		}
+	}
+	is("poller_messages_quarantined{connection=a}", 2)
+	is("poller_messages_oversized{connection=a}", 1)
+	m.Finished(mail.Result{Connection: "a", Outcome: mail.OutcomeFailed, Err: mail.Errorf(mail.OpConnect, mail.KindNetwork, "down")})
+	is("poller_messages_quarantined{connection=a}", 2)
+	now = nil
+	is("poller_messages_quarantined{connection=a}", 0)
 }
 
 func TestEventsAreCounted(t *testing.T) {

@@ -17,19 +17,20 @@ const maxReopen = 10
 // job is one Poll.
 type job struct {
 	*Poller
-	c        *mail.Connection
-	trace    *mail.Trace
-	log      *zap.Logger
-	lines    *lines // what it logs; nil for a dry run
-	result   mail.Result
-	box      mail.Box
-	faults   map[string]mail.Fault // by ID: this job's failures, what it found too large, and what it could not finish
-	unread   mail.Set              // messages that count as unread whatever the server says
-	late     mail.Set              // messages that took longer than an attempt may, and come behind the others
-	standing int                   // messages that would be taken, were saved before, and stay
-	sequence int                   // messages that were put into the folder
-	visible  map[string]bool       // by Temp: what this job has published, where there is a command
-	dry      bool                  // change nothing anywhere, and say what would be done
+	c          *mail.Connection
+	trace      *mail.Trace
+	log        *zap.Logger
+	lines      *lines // what it logs; nil for a dry run
+	result     mail.Result
+	box        mail.Box
+	faults     map[string]mail.Unsaved // by ID: this job's failures, what it found too large, and what it could not finish
+	introduced map[string]mail.Unsaved // by ID: From, Subject and Date of messages that stay on the server
+	unread     mail.Set                // messages that count as unread whatever the server says
+	late       mail.Set                // messages that took longer than an attempt may, and come behind the others
+	standing   int                     // messages that would be taken, were saved before, and stay
+	sequence   int                     // messages that were put into the folder
+	visible    map[string]bool         // by Temp: what this job has published, where there is a command
+	dry        bool                    // change nothing anywhere, and say what would be done
 }
 
 // attempt takes messages until there is nothing more to take, on one session,
@@ -131,7 +132,12 @@ func (p *pass) run(ctx, hard context.Context) (err error) {
 	if err := p.witness(ctx); err != nil {
 		return err
 	}
-	return p.commit(hard)
+	ends := p.c.Store == mail.POP3 && len(p.applied) > 0 // the commit ends the session
+	if err := p.commit(hard); err != nil || ends {
+		return err
+	}
+	p.introduce(ctx)
+	return nil
 }
 
 // open opens the mailbox; for a dry run so that nothing can change in it. A
@@ -167,6 +173,7 @@ func (p *pass) load(ctx context.Context) error {
 	box, messages := p.session.Box()
 	if box != p.box {
 		p.box, p.skip, p.asked, p.blame = box, mail.Set{}, mail.Set{}, blame{}
+		clear(p.introduced)
 		clear(p.faults) // they were of messages of another box
 	}
 	if box != p.foreseen {
@@ -183,31 +190,46 @@ func (p *pass) load(ctx context.Context) error {
 			return err
 		}
 	}
-	p.result.Aside = 0
+	p.result.Quarantined, p.result.Oversized, p.result.Unwanted = 0, 0, 0
 	p.unread, p.late = mail.Set{}, mail.Set{}
-	for _, f := range p.ledger.Faults {
+	for _, f := range p.ledger.Unsaved {
 		if f.Interrupted {
 			p.unread.Add(f.Ref)
 		}
 		if f.Late {
 			p.late.Add(f.Ref)
 		}
-		if f.TooLarge && !p.tooLarge(f.Ref) {
+		if f.Oversized && !p.tooLarge(f.Ref) {
 			continue // the limit was raised
 		}
-		if f.Aside() {
-			p.skip.Add(f.Ref)
-			p.result.Aside++
+		if f.Unwanted && p.c.WithoutAttachments != mail.SetAside {
+			continue // it is wanted by now
 		}
+		if f.Skipped() {
+			p.skip.Add(f.Ref)
+		}
+		p.tally(f)
 	}
 	for _, f := range p.faults { // what an earlier session of this job found
 		if f.Interrupted {
 			p.unread.Add(f.Ref)
 		}
-		if f.TooLarge {
+		if f.Oversized {
 			p.skip.Add(f.Ref)
-			p.result.Aside++
+			p.tally(f)
 		}
 	}
 	return nil
+}
+
+// tally counts a message that jobs skip.
+func (j *job) tally(f mail.Unsaved) {
+	switch {
+	case f.Oversized:
+		j.result.Oversized++
+	case f.Unwanted:
+		j.result.Unwanted++
+	case f.Quarantined():
+		j.result.Quarantined++
+	}
 }

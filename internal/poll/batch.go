@@ -190,10 +190,10 @@ func (p *pass) tooLarge(ref mail.Ref) bool {
 // setTooLarge notes a message that will not be fetched, and says so once.
 func (p *pass) setTooLarge(ref mail.Ref) {
 	p.skip.Add(ref)
-	p.result.Aside++
+	p.result.Oversized++
 	reason := fmt.Sprintf("%d octets are more than max_message_size of %d", ref.Size, p.c.MaxMessageSize)
-	p.faults[ref.ID()] = mail.Fault{Ref: ref, TooLarge: true, Reason: reason}
-	p.log.Warn("message left alone", zap.String("uid", ref.ID()), zap.String("reason", reason))
+	p.faults[ref.ID()] = mail.Unsaved{Ref: ref, Oversized: true, Reason: reason}
+	p.log.Warn("message skipped", zap.String("uid", ref.ID()), zap.String("reason", reason))
 }
 
 // fetch writes messages into the folder, under temporary names (6). What it
@@ -263,7 +263,7 @@ func (p *pass) interrupted(refs []mail.Ref, err error) {
 	for _, ref := range refs {
 		p.unread.Add(ref)
 		if _, known := p.faults[ref.ID()]; !known {
-			p.faults[ref.ID()] = mail.Fault{Ref: ref, Interrupted: true, Reason: err.Error()}
+			p.faults[ref.ID()] = mail.Unsaved{Ref: ref, Interrupted: true, Reason: err.Error()}
 		}
 	}
 }
@@ -301,7 +301,7 @@ func (p *pass) take(ctx context.Context, m mail.Message) (mail.Entry, error) {
 // setAside notes a message that is not wanted, and says so once.
 func (p *pass) setAside(ref mail.Ref, reason error) {
 	p.skip.Add(ref)
-	p.faults[ref.ID()] = mail.Fault{Ref: ref, Jobs: mail.FaultsBeforeAside, Reason: reason.Error()}
+	p.faults[ref.ID()] = mail.Unsaved{Ref: ref, Unwanted: true, Reason: reason.Error()}
 }
 
 // progress reports the octets of a message as they arrive.

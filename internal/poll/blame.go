@@ -215,7 +215,7 @@ func (p *pass) verdict(err error) error {
 	b := &p.blame
 	p.result.Failures = len(b.failed)
 	known := make(map[string]bool)
-	for _, f := range p.ledger.Faults {
+	for _, f := range p.ledger.Unsaved {
 		known[f.ID()] = f.Jobs > 0
 	}
 	again := b.trouble == nil && !slices.ContainsFunc(b.failed, func(f failure) bool { return !known[f.ref.ID()] })
@@ -241,7 +241,7 @@ func (p *pass) verdict(err error) error {
 	case len(b.failed) == 0:
 		return nil
 	}
-	hint := fmt.Sprintf("it stays on the server; after failing in %d jobs it is passed over until `poller retry %s`", mail.FaultsBeforeAside, p.c.Name)
+	hint := fmt.Sprintf("it stays on the server; after failing in %d jobs it is quarantined, and skipped until `poller retry %s`", mail.JobsBeforeQuarantine, p.c.Name)
 	if first == nil {
 		first = &b.failed[0]
 	} else {
@@ -258,37 +258,45 @@ func (p *pass) verdict(err error) error {
 
 // recordFaults writes down what this job found wrong with messages.
 func (j *job) recordFaults(ctx context.Context) error {
-	if len(j.faults) == 0 || j.dry {
+	if len(j.faults)+len(j.introduced) == 0 || j.dry {
 		return nil
 	}
 	ledger, err := j.Journal.Load(ctx, j.c.Name, j.box)
 	if err != nil {
 		return err
 	}
-	before := make(map[string]mail.Fault)
-	for _, f := range ledger.Faults {
+	before := make(map[string]mail.Unsaved)
+	for _, f := range ledger.Unsaved {
 		before[f.ID()] = f
 	}
-	var faults []mail.Fault
+	var faults []mail.Unsaved
 	for id, f := range j.faults {
 		was := before[id]
 		f.Interrupted, f.Late = f.Interrupted || was.Interrupted, f.Late || was.Late
 		switch {
-		case f.TooLarge:
+		case f.Oversized, f.Unwanted:
 		case f.Jobs > 0: // it failed in this job
-			if f.Jobs = max(f.Jobs, was.Jobs+1); f.Aside() {
-				j.result.Aside++
-				j.log.Warn("message set aside", zap.String("uid", id), zap.Int("jobs", f.Jobs), zap.String("reason", f.Reason))
+			if f.Jobs = max(f.Jobs, was.Jobs+1); f.Quarantined() {
+				j.result.Quarantined++
+				j.log.Warn("message quarantined: jobs skip it until `poller retry`", zap.String("uid", id), zap.Int("jobs", f.Jobs), zap.String("reason", f.Reason))
 			}
-		case was.Interrupted == f.Interrupted && was.Late == f.Late, was.TooLarge, ledger.Saved.Has(f.Ref):
+		case was.Interrupted == f.Interrupted && was.Late == f.Late, was.Oversized, ledger.Saved.Has(f.Ref):
 			continue // nothing new
 		case was.Jobs > 0:
 			f.Jobs, f.Reason = was.Jobs, was.Reason
 		}
-		if f.From == "" && f.Subject == "" {
-			f.From, f.Subject, f.Date = was.From, was.Subject, was.Date
-		}
+		f.From, f.Subject, f.Date = was.From, was.Subject, was.Date
 		faults = append(faults, f)
 	}
-	return j.Journal.SetFaults(ctx, j.c.Name, j.box, faults)
+	for id, was := range before {
+		if _, ok := j.faults[id]; !ok && j.introduced[id].Same(was.Ref) {
+			faults = append(faults, was)
+		}
+	}
+	for i, f := range faults {
+		if about, ok := j.introduced[f.ID()]; ok {
+			faults[i].From, faults[i].Subject, faults[i].Date = about.From, about.Subject, about.Date
+		}
+	}
+	return j.Journal.SetUnsaved(ctx, j.c.Name, j.box, faults)
 }

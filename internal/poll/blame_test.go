@@ -18,7 +18,7 @@ var errTrouble = &mail.Error{Op: mail.OpFetch, Kind: mail.KindServer, Err: error
 func (r *rig) counted(want map[string]int) {
 	r.t.Helper()
 	got := make(map[string]int)
-	for _, f := range r.ledger().Faults {
+	for _, f := range r.ledger().Unsaved {
 		if f.Jobs > 0 {
 			got[f.ID()] = f.Jobs
 		}
@@ -51,7 +51,7 @@ func TestAServerThatRefusesEverything(t *testing.T) {
 				}
 				r.headless = true
 				for range 5 {
-					if result := r.fails(row.kind); result.Aside != 0 {
+					if result := r.fails(row.kind); result.Quarantined != 0 {
 						t.Errorf("the result is %+v", result)
 					}
 				}
@@ -123,7 +123,7 @@ func TestTheOnlyMessage(t *testing.T) {
 					r.fails(mail.KindProtocol)
 				}
 				got := 0
-				for _, f := range r.ledger().Faults {
+				for _, f := range r.ledger().Unsaved {
 					got += f.Jobs
 				}
 				r.same("counted", want, got)
@@ -173,13 +173,13 @@ func TestAMessageThatTakesTooLong(t *testing.T) {
 		r.fails(mail.KindTimeout)
 		r.poll(mail.OutcomeEmpty)
 		r.counted(map[string]int{"1": 3})
-		n, err := r.store.RetryFaults(t.Context(), r.c.Name)
+		n, err := r.store.Retry(t.Context(), r.c.Name)
 		r.ok(err)
 		r.same("brought back", 1, n)
 		r.letters[0].body = nil
 		r.poll(mail.OutcomeSaved)
 		r.delivered("1", "2", "3")
-		r.same("faults", 0, len(r.ledger().Faults))
+		r.same("faults", 0, len(r.ledger().Unsaved))
 	})
 }
 
@@ -192,8 +192,8 @@ func TestASessionThatAskedInTheWrongWay(t *testing.T) {
 	wrong.Reopen = true
 	second := r.letters[1]
 	second.fails(&wrong)
-	r.at = func(string) error {
-		if r.opened == 2 {
+	r.at = func(point string) error {
+		if point == "open" && r.opened == 1 {
 			second.body = nil
 		}
 		return nil
@@ -232,5 +232,5 @@ func TestAMessageThatWasCutOffCountsAsUnread(t *testing.T) {
 	r.Poll(t.Context(), r.c)
 	r.delivered("1", "2", "3")
 	r.left()
-	r.same("faults", 0, len(r.ledger().Faults))
+	r.same("faults", 0, len(r.ledger().Unsaved))
 }

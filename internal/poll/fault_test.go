@@ -146,7 +146,7 @@ func TestTheServerDoesNotCommit(t *testing.T) {
 }
 
 // TestAMessageFails: the others are taken, the attempt fails with the message
-// as its reason, and after three jobs it is set aside until it is asked for.
+// as its reason, and after three jobs it is quarantined until it is asked for.
 func TestAMessageFails(t *testing.T) {
 	t.Parallel()
 	for _, store := range everyStore {
@@ -167,7 +167,7 @@ func TestAMessageFails(t *testing.T) {
 				id := (&session{server: r.server, c: r.c, held: r.letters}).ref(1).ID()
 
 				result := r.fails(mail.KindProtocol)
-				if result.Messages != 2 || result.Failures != 1 || result.Aside != 0 || r.opened != row.sessions {
+				if result.Messages != 2 || result.Failures != 1 || result.Quarantined != 0 || r.opened != row.sessions {
 					t.Errorf("after %d sessions the result is %+v", r.opened, result)
 				}
 				if want := "fetch: message " + id + ": server refused: no"; result.Err.Error() != want || result.Err.Hint == "" {
@@ -177,20 +177,20 @@ func TestAMessageFails(t *testing.T) {
 				r.left("2")
 				r.faults(map[string]int{"2": 1})
 				r.fails(mail.KindProtocol)
-				if result = r.fails(mail.KindProtocol); result.Aside != 1 {
-					t.Errorf("a message was set aside, and the result is %+v", result)
+				if result = r.fails(mail.KindProtocol); result.Quarantined != 1 {
+					t.Errorf("a message was quarantined, and the result is %+v", result)
 				}
 				r.faults(map[string]int{"2": 3})
 
 				r.mailbox("4")
-				if result = r.poll(mail.OutcomeSaved); result.Aside != 1 || result.Failures != 0 {
-					t.Errorf("a message is aside, and the result is %+v", result)
+				if result = r.poll(mail.OutcomeSaved); result.Quarantined != 1 || result.Failures != 0 {
+					t.Errorf("a message is quarantined, and the result is %+v", result)
 				}
 				r.left("2")
 				bad.refused, bad.body = nil, nil
 				r.poll(mail.OutcomeEmpty)
 
-				n, err := r.store.RetryFaults(t.Context(), r.c.Name)
+				n, err := r.store.Retry(t.Context(), r.c.Name)
 				r.ok(err)
 				r.same("brought back", 1, n)
 				r.poll(mail.OutcomeSaved)
@@ -232,7 +232,7 @@ func TestAMessageThatFailsIsCountedOncePerJob(t *testing.T) {
 }
 
 // TestManyMessagesThatBreakTheSession do not hide the others for ever: those
-// that were seen to fail in three jobs are set aside.
+// that were seen to fail in three jobs are quarantined.
 func TestManyMessagesThatBreakTheSession(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, mail.IMAP, disposition.Delete)
@@ -240,7 +240,7 @@ func TestManyMessagesThatBreakTheSession(t *testing.T) {
 		r.add(uid+1, "bad").fails(errNo)
 	}
 	r.add(100, "good")
-	for range mail.FaultsBeforeAside {
+	for range mail.JobsBeforeQuarantine {
 		if result := r.fails(mail.KindProtocol); result.Failures != maxReopen+1 {
 			t.Errorf("%d messages failed", result.Failures)
 		}
@@ -323,7 +323,7 @@ func TestTheFolderIsMissing(t *testing.T) {
 	r.left()
 }
 
-// TestAMessageIsTooLarge: it is left alone and counted, does not block the
+// TestAMessageIsTooLarge: it is skipped and counted, does not block the
 // rest, and is taken once the limit was raised.
 func TestAMessageIsTooLarge(t *testing.T) {
 	t.Parallel()
@@ -336,16 +336,16 @@ func TestAMessageIsTooLarge(t *testing.T) {
 				r.add(1, "larger")
 				r.add(2, "small")
 				for _, want := range []mail.Outcome{mail.OutcomeSaved, mail.OutcomeEmpty, mail.OutcomeEmpty} {
-					if result := r.poll(want); result.Aside != 1 || result.Failures != 0 {
+					if result := r.poll(want); result.Oversized != 1 || result.Failures != 0 {
 						t.Errorf("the result is %+v", result)
 					}
 					r.faults(map[string]int{"1": -1})
 				}
 				r.delivered("small")
 				r.left("larger")
-				r.same("warnings", 1, r.logs.FilterMessage("message left alone").Len())
+				r.same("warnings", 1, r.logs.FilterMessage("message skipped").Len())
 				r.c.MaxMessageSize = 6
-				if result := r.poll(mail.OutcomeSaved); result.Aside != 0 {
+				if result := r.poll(mail.OutcomeSaved); result.Oversized != 0 {
 					t.Errorf("the result is %+v", result)
 				}
 				r.delivered("small", "larger")

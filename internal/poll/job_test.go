@@ -257,7 +257,7 @@ func TestPreviewChangesNothing(t *testing.T) {
 				r.unhindered()
 				result := r.poll(mail.OutcomeSaved)
 				r.same("files", result.Files, preview.Files)
-				if preview.Messages != result.Messages || preview.Bytes != result.Bytes || preview.Aside != result.Aside {
+				if preview.Messages != result.Messages || preview.Bytes != result.Bytes || preview.Quarantined != result.Quarantined {
 					t.Errorf("the dry run came to %+v, and the poll to %+v", preview, result)
 				}
 			})

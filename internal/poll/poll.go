@@ -113,8 +113,8 @@ type Journal interface {
 	// Recognise reports whether a message with this digest was saved out of
 	// a box that is void by now.
 	Recognise(ctx context.Context, connection string, d mail.Digest) (bool, error)
-	// SetFaults records what is wrong with messages that stay on the server.
-	SetFaults(ctx context.Context, connection string, box mail.Box, faults []mail.Fault) error
+	// SetUnsaved records what is wrong with messages that stay on the server.
+	SetUnsaved(ctx context.Context, connection string, box mail.Box, faults []mail.Unsaved) error
 	// Keep drops what is recorded of messages that the server does not hold.
 	Keep(ctx context.Context, connection string, box mail.Box, held mail.Set) error
 	// Renamed records that an entry, and its notice, will get another name.
@@ -173,7 +173,7 @@ func (p *Poller) newJob(ctx context.Context, c *mail.Connection) *job {
 		Poller: p.spanned(trace),
 		c:      c,
 		trace:  trace,
-		faults: make(map[string]mail.Fault),
+		faults: make(map[string]mail.Unsaved),
 		result: mail.Result{
 			Job:        rand.Text(),
 			Connection: c.Name,

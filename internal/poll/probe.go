@@ -67,8 +67,8 @@ func (p *Poller) next(ctx context.Context, session Session, c *mail.Connection) 
 		query.Exclude = append(query.Exclude, ledger.Saved)
 	}
 	var aside mail.Set
-	for _, f := range ledger.Faults {
-		if f.Aside() {
+	for _, f := range ledger.Unsaved {
+		if f.Skipped() {
 			aside.Add(f.Ref)
 		}
 	}

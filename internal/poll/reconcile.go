@@ -19,13 +19,13 @@ import (
 // an idle mailbox costs nothing and the journal never outgrows it.
 func (p *pass) prune(ctx context.Context, messages int) error {
 	known := p.ledger.Saved
-	if len(p.ledger.Faults) > 0 {
+	if len(p.ledger.Unsaved) > 0 {
 		known = known.Clone()
 	}
-	for _, f := range p.ledger.Faults {
+	for _, f := range p.ledger.Unsaved {
 		known.Add(f.Ref)
 	}
-	if known.Len() == 0 || p.c.Store == mail.IMAP && known.Len() <= messages && len(p.ledger.Faults) == 0 {
+	if known.Len() == 0 || p.c.Store == mail.IMAP && known.Len() <= messages && len(p.ledger.Unsaved) == 0 {
 		return nil
 	}
 	refs, err := p.session.Pick(ctx, mail.Query{Only: &known})

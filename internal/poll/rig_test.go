@@ -232,9 +232,9 @@ func (r *rig) ledger() mail.Ledger {
 func (r *rig) faults(want map[string]int) {
 	r.t.Helper()
 	got := make(map[string]int)
-	for _, f := range r.ledger().Faults {
+	for _, f := range r.ledger().Unsaved {
 		id := strings.TrimPrefix(f.ID(), "id-")
-		if got[id] = f.Jobs; f.TooLarge {
+		if got[id] = f.Jobs; f.Oversized {
 			got[id] = -1
 		}
 	}

@@ -353,7 +353,7 @@ func (s *Scheduler) finish(e *entry, c *mail.Connection, scheduled bool, result 
 		e.until = now.Add(result.Err.Wait)
 	}
 	if e.until.After(now) {
-		s.options.Log.Warn("connection failed: backing off", zap.String("connection", c.Name),
+		s.options.Log.Warn("connection keeps failing: backing off", zap.String("connection", c.Name),
 			zap.Int("failures", e.failures), zap.Time("until", e.until))
 	}
 }

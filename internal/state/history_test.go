@@ -26,7 +26,7 @@ func historySuite(run func(name string, test func(f *fixture))) {
 			Job: "j1", Connection: "it's", State: mail.Failed, Outcome: mail.OutcomeFailed,
 			Started: now.Round(0), Duration: 1234567 * time.Microsecond, Attempts: 3,
 			Messages: 2, Bytes: 1 << 40, Files: []string{"/srv/in/a.eml", "/srv/in/ü <&>.eml"},
-			Disposed: 1, Failures: 4, Aside: 5, Warnings: []string{"no UIDPLUS"},
+			Disposed: 1, Failures: 4, Quarantined: 5, Warnings: []string{"no UIDPLUS"},
 			Err: &mail.Error{Op: mail.OpTLS, Kind: mail.KindTLS, Err: errors.New("certificate \"x\" is not trusted"), Hint: "trust it"},
 		}
 		f.ok(f.RecordJob(f.t.Context(), failed))

@@ -99,7 +99,7 @@ func (r *record) load(ctx context.Context, tx *sql.Tx, l *mail.Ledger) error {
 	if l.Pending, err = entries(ctx, tx, `box = $1`, r.id); err != nil {
 		return err
 	}
-	l.Faults, err = faults(ctx, tx, r.id)
+	l.Unsaved, err = faults(ctx, tx, r.id)
 	return err
 }
 

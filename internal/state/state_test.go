@@ -260,7 +260,7 @@ func TestStoredJob(t *testing.T) {
 	defer s.Close()
 	_, err := s.db.writes.ExecContext(t.Context(), `INSERT INTO job (connection, state, started, result) VALUES ('c', 'FAILED', 0, $1)`,
 		`{"Job":"j","Connection":"c","State":"FAILED","Outcome":"failed","Started":"2026-01-02T03:04:05.6Z","Duration":1500,"Attempts":2,
-		"Messages":1,"Bytes":7,"Files":["/f"],"Disposed":1,"Failures":2,"Aside":3,"Warnings":["w"],
+		"Messages":1,"Bytes":7,"Files":["/f"],"Disposed":1,"Failures":2,"Quarantined":3,"Warnings":["w"],
 		"Err":{"Op":"tls","Kind":"tls","Message":"m","Hint":"h"},"Future":true}`)
 	if err != nil {
 		t.Fatal(err)
@@ -272,7 +272,7 @@ func TestStoredJob(t *testing.T) {
 	want := []mail.Result{{
 		Job: "j", Connection: "c", State: mail.Failed, Outcome: mail.OutcomeFailed,
 		Started: time.Date(2026, 1, 2, 3, 4, 5, 600_000_000, time.UTC), Duration: 1500, Attempts: 2,
-		Messages: 1, Bytes: 7, Files: []string{"/f"}, Disposed: 1, Failures: 2, Aside: 3, Warnings: []string{"w"},
+		Messages: 1, Bytes: 7, Files: []string{"/f"}, Disposed: 1, Failures: 2, Quarantined: 3, Warnings: []string{"w"},
 		Err: &mail.Error{Op: "tls", Kind: "tls", Err: errors.New("m"), Hint: "h"},
 	}}
 	if diff := cmp.Diff(want, got, compare...); diff != "" {
@@ -345,7 +345,7 @@ func TestReadingWritesNothing(t *testing.T) {
 		"Load of a new one": func() error { _, err := s.Load(ctx, "new", k.box); return err },
 		"Load of another":   func() error { _, err := s.Load(ctx, "c", k.rebuilt); return err },
 		"Recognise":         func() error { _, err := s.Recognise(ctx, "c", digest(1)); return err },
-		"Faults":            func() error { _, err := s.Faults(ctx); return err },
+		"Faults":            func() error { _, err := s.Unsaved(ctx); return err },
 		"Temps":             func() error { _, err := s.Temps(ctx); return err },
 		"Jobs":              func() error { _, err := s.Jobs(ctx, JobFilter{}); return err },
 		"Check":             func() error { return s.Check(ctx) },

@@ -24,7 +24,7 @@ type store interface {
 	Settle(ctx context.Context, connection string, orphans []mail.Entry) error
 	Discard(ctx context.Context, connection string, entries []mail.Entry) error
 	Recognise(ctx context.Context, connection string, d mail.Digest) (bool, error)
-	SetFaults(ctx context.Context, connection string, box mail.Box, faults []mail.Fault) error
+	SetUnsaved(ctx context.Context, connection string, box mail.Box, faults []mail.Unsaved) error
 	Keep(ctx context.Context, connection string, box mail.Box, held mail.Set) error
 	Void(ctx context.Context, connection string) error
 	Renamed(ctx context.Context, connection string, e mail.Entry) error
@@ -34,8 +34,8 @@ type store interface {
 	Hooks(ctx context.Context, connection string) (map[string]mail.Hooks, error)
 
 	Forget(ctx context.Context, connection string) (int, error)
-	RetryFaults(ctx context.Context, connection string) (int, error)
-	Faults(ctx context.Context) (map[string][]mail.Fault, error)
+	Retry(ctx context.Context, connection string) (int, error)
+	Unsaved(ctx context.Context) (map[string][]mail.Unsaved, error)
 	Temps(ctx context.Context) ([]string, error)
 
 	RecordJob(ctx context.Context, r mail.Result) error
@@ -136,7 +136,7 @@ func suite(t *testing.T, open func(t *testing.T) (again func(context.Context) (s
 		onMailbox("the first message of another mailbox makes the old one void for good", func(ctx context.Context, f *fixture) {
 			f.ok(f.Save(ctx, "c", k.box, both))
 			f.ok(f.Dispose(ctx, "c", k.box, refs[:1], disposition.Keep))
-			f.ok(f.SetFaults(ctx, "c", k.box, []mail.Fault{{Ref: k.c, Jobs: 1}}))
+			f.ok(f.SetUnsaved(ctx, "c", k.box, []mail.Unsaved{{Ref: k.c, Jobs: 1}}))
 			f.ok(f.Save(ctx, "c", k.rebuilt, []mail.Entry{entry(k.a, 3)}))
 			f.want(f.ledger(k.rebuilt), mail.Ledger{Saved: set(k.a), Pending: []mail.Entry{entry(k.a, 3)}, Orphans: both[1:], Rebuilt: true})
 			f.want(f.ledger(k.box), mail.Ledger{Orphans: []mail.Entry{both[1], entry(k.a, 3)}, Rebuilt: true})
@@ -183,41 +183,41 @@ func suite(t *testing.T, open func(t *testing.T) (again func(context.Context) (s
 		onMailbox("a fault is as it was recorded last, and gone when the message is saved", func(ctx context.Context, f *fixture) {
 			ref := k.a
 			ref.Size = 99
-			large := mail.Fault{Ref: k.b, TooLarge: true, Reason: "too \xff large"}
-			f.ok(f.SetFaults(ctx, "c", k.box, []mail.Fault{{Ref: ref, Jobs: 1, Reason: "cut off"}, large, {Ref: k.c, Jobs: 3}}))
-			f.ok(f.SetFaults(ctx, "c", k.box, []mail.Fault{{Ref: ref, Jobs: 2, Reason: "cut off again"}, {Ref: k.c}}))
+			large := mail.Unsaved{Ref: k.b, Oversized: true, Reason: "too \xff large"}
+			f.ok(f.SetUnsaved(ctx, "c", k.box, []mail.Unsaved{{Ref: ref, Jobs: 1, Reason: "cut off"}, large, {Ref: k.c, Jobs: 3}}))
+			f.ok(f.SetUnsaved(ctx, "c", k.box, []mail.Unsaved{{Ref: ref, Jobs: 2, Reason: "cut off again"}, {Ref: k.c}}))
 			large.Reason = "too \uFFFD large"
-			f.want(f.ledger(k.box).Faults, []mail.Fault{{Ref: ref, Jobs: 2, Reason: "cut off again"}, large})
+			f.want(f.ledger(k.box).Unsaved, []mail.Unsaved{{Ref: ref, Jobs: 2, Reason: "cut off again"}, large})
 			f.ok(f.Save(ctx, "c", k.box, both[:1]))
-			f.want(f.ledger(k.box).Faults, []mail.Fault{large})
-			f.want(durable(f, func() (map[string][]mail.Fault, error) { return f.Faults(ctx) }), map[string][]mail.Fault{"c": {large}})
+			f.want(f.ledger(k.box).Unsaved, []mail.Unsaved{large})
+			f.want(durable(f, func() (map[string][]mail.Unsaved, error) { return f.Unsaved(ctx) }), map[string][]mail.Unsaved{"c": {large}})
 		})
 		onMailbox("faults go with their mailbox, or on request", func(ctx context.Context, f *fixture) {
-			faults := []mail.Fault{{Ref: k.a, Jobs: 3}, {Ref: k.b, TooLarge: true}}
-			f.ok(f.SetFaults(ctx, "c", k.box, faults))
+			faults := []mail.Unsaved{{Ref: k.a, Jobs: 3}, {Ref: k.b, Oversized: true}}
+			f.ok(f.SetUnsaved(ctx, "c", k.box, faults))
 			f.want(f.ledger(k.rebuilt), mail.Ledger{})
-			f.ok(f.SetFaults(ctx, "c", k.rebuilt, faults))
+			f.ok(f.SetUnsaved(ctx, "c", k.rebuilt, faults))
 			f.want(f.ledger(k.box), mail.Ledger{})
-			f.ok(f.SetFaults(ctx, "another", k.box, faults[:1]))
-			n, err := f.RetryFaults(ctx, "c")
+			f.ok(f.SetUnsaved(ctx, "another", k.box, faults[:1]))
+			n, err := f.Retry(ctx, "c")
 			f.ok(err)
 			f.want(n, 1) // what is too large stays so
-			f.want(f.ledger(k.rebuilt), mail.Ledger{Faults: faults[1:]})
-			f.want(durable(f, func() (map[string][]mail.Fault, error) { return f.Faults(ctx) }), map[string][]mail.Fault{"another": faults[:1], "c": faults[1:]})
+			f.want(f.ledger(k.rebuilt), mail.Ledger{Unsaved: faults[1:]})
+			f.want(durable(f, func() (map[string][]mail.Unsaved, error) { return f.Unsaved(ctx) }), map[string][]mail.Unsaved{"another": faults[:1], "c": faults[1:]})
 		})
 		onMailbox("who sent a message, and that it was interrupted, is on record", func(ctx context.Context, f *fixture) {
-			faults := []mail.Fault{
+			faults := []mail.Unsaved{
 				{Ref: k.a, Jobs: 3, From: "Ann <ann@example.com>", Subject: "Grüße", Date: time.Date(2026, 1, 31, 8, 30, 0, 0, time.UTC)},
 				{Ref: k.b, Interrupted: true, Reason: "cut off"},
 			}
-			f.ok(f.SetFaults(ctx, "c", k.box, faults))
-			f.want(f.ledger(k.box).Faults, faults)
-			n, err := f.RetryFaults(ctx, "c")
+			f.ok(f.SetUnsaved(ctx, "c", k.box, faults))
+			f.want(f.ledger(k.box).Unsaved, faults)
+			n, err := f.Retry(ctx, "c")
 			f.ok(err)
 			f.want(n, 1)
-			f.want(f.ledger(k.box).Faults, faults[1:])
+			f.want(f.ledger(k.box).Unsaved, faults[1:])
 			f.ok(f.Save(ctx, "c", k.box, both))
-			f.want(f.ledger(k.box).Faults, []mail.Fault(nil))
+			f.want(f.ledger(k.box).Unsaved, []mail.Unsaved(nil))
 		})
 		onMailbox("what the server only said it did stays pending, and is visible", func(ctx context.Context, f *fixture) {
 			f.ok(f.Save(ctx, "c", k.box, both))
@@ -240,17 +240,17 @@ func suite(t *testing.T, open func(t *testing.T) (again func(context.Context) (s
 			f.want(len(f.ledger(k.box).Pending), 1)
 		})
 		onMailbox("a reason is bounded", func(ctx context.Context, f *fixture) {
-			f.ok(f.SetFaults(ctx, "c", k.box, []mail.Fault{{Ref: k.a, Jobs: 1, Reason: strings.Repeat("x", 1<<20)}}))
-			f.want(len(f.ledger(k.box).Faults[0].Reason), textLength)
+			f.ok(f.SetUnsaved(ctx, "c", k.box, []mail.Unsaved{{Ref: k.a, Jobs: 1, Reason: strings.Repeat("x", 1<<20)}}))
+			f.want(len(f.ledger(k.box).Unsaved[0].Reason), textLength)
 		})
 		onMailbox("what the server no longer holds is dropped, unless it is pending", func(ctx context.Context, f *fixture) {
 			f.ok(f.Save(ctx, "c", k.box, append(both, entry(k.c, 3))))
 			f.ok(f.Dispose(ctx, "c", k.box, refs, disposition.Seen))
-			f.ok(f.SetFaults(ctx, "c", k.box, []mail.Fault{{Ref: k.a, Jobs: 1}, {Ref: k.b, Jobs: 1}}))
+			f.ok(f.SetUnsaved(ctx, "c", k.box, []mail.Unsaved{{Ref: k.a, Jobs: 1}, {Ref: k.b, Jobs: 1}}))
 			f.ok(f.Keep(ctx, "c", k.rebuilt, mail.Set{})) // of another mailbox: means nothing
 			f.ok(f.Keep(ctx, "c", k.box, set(k.b)))
 			f.want(f.ledger(k.box), mail.Ledger{
-				Saved: set(k.b, k.c), Seen: set(k.b), Pending: []mail.Entry{entry(k.c, 3)}, Faults: []mail.Fault{{Ref: k.b, Jobs: 1}},
+				Saved: set(k.b, k.c), Seen: set(k.b), Pending: []mail.Entry{entry(k.c, 3)}, Unsaved: []mail.Unsaved{{Ref: k.b, Jobs: 1}},
 			})
 			f.ok(f.Void(ctx, "c"))
 			f.want(f.ledger(k.box), mail.Ledger{Orphans: []mail.Entry{entry(k.c, 3)}, Rebuilt: true})
@@ -269,7 +269,7 @@ func suite(t *testing.T, open func(t *testing.T) (again func(context.Context) (s
 			f.ok(f.Save(ctx, "c", k.box, both))
 			f.ok(f.Dispose(ctx, "c", k.box, refs[:1], disposition.Keep))
 			f.ok(f.Save(ctx, "c", k.rebuilt, both[:1]))
-			f.ok(f.SetFaults(ctx, "c", k.rebuilt, []mail.Fault{{Ref: k.c, Jobs: 1}}))
+			f.ok(f.SetUnsaved(ctx, "c", k.rebuilt, []mail.Unsaved{{Ref: k.c, Jobs: 1}}))
 			f.ok(f.Save(ctx, "another", k.box, both))
 			n, err := f.Forget(ctx, "c")
 			f.ok(err)
@@ -296,21 +296,21 @@ func suite(t *testing.T, open func(t *testing.T) (again func(context.Context) (s
 			ended, cancel := context.WithCancelCause(ctx)
 			cancel(errStopped)
 			for name, call := range map[string]func() error{
-				"Save":        func() error { return f.Save(ended, "c", k.box, both) },
-				"Dispose":     func() error { return f.Dispose(ended, "c", k.box, refs, disposition.Delete) },
-				"Settle":      func() error { return f.Settle(ended, "c", both) },
-				"Discard":     func() error { return f.Discard(ended, "c", both) },
-				"SetFaults":   func() error { return f.SetFaults(ended, "c", k.box, []mail.Fault{{Ref: k.a, Jobs: 1}}) },
-				"Keep":        func() error { return f.Keep(ended, "c", k.box, mail.Set{}) },
-				"Void":        func() error { return f.Void(ended, "c") },
-				"Load":        func() error { _, err := f.Load(ended, "c", k.box); return err },
-				"Recognise":   func() error { _, err := f.Recognise(ended, "c", digest(1)); return err },
-				"Forget":      func() error { _, err := f.Forget(ended, "c"); return err },
-				"RetryFaults": func() error { _, err := f.RetryFaults(ended, "c"); return err },
-				"Faults":      func() error { _, err := f.Faults(ended); return err },
-				"Temps":       func() error { _, err := f.Temps(ended); return err },
-				"RecordJob":   func() error { return f.RecordJob(ended, mail.Result{Connection: "c"}) },
-				"Jobs":        func() error { _, err := f.Jobs(ended, JobFilter{}); return err },
+				"Save":       func() error { return f.Save(ended, "c", k.box, both) },
+				"Dispose":    func() error { return f.Dispose(ended, "c", k.box, refs, disposition.Delete) },
+				"Settle":     func() error { return f.Settle(ended, "c", both) },
+				"Discard":    func() error { return f.Discard(ended, "c", both) },
+				"SetUnsaved": func() error { return f.SetUnsaved(ended, "c", k.box, []mail.Unsaved{{Ref: k.a, Jobs: 1}}) },
+				"Keep":       func() error { return f.Keep(ended, "c", k.box, mail.Set{}) },
+				"Void":       func() error { return f.Void(ended, "c") },
+				"Load":       func() error { _, err := f.Load(ended, "c", k.box); return err },
+				"Recognise":  func() error { _, err := f.Recognise(ended, "c", digest(1)); return err },
+				"Forget":     func() error { _, err := f.Forget(ended, "c"); return err },
+				"Retry":      func() error { _, err := f.Retry(ended, "c"); return err },
+				"Faults":     func() error { _, err := f.Unsaved(ended); return err },
+				"Temps":      func() error { _, err := f.Temps(ended); return err },
+				"RecordJob":  func() error { return f.RecordJob(ended, mail.Result{Connection: "c"}) },
+				"Jobs":       func() error { _, err := f.Jobs(ended, JobFilter{}); return err },
 			} {
 				e := mail.AsError(call(), "", "")
 				if e == nil || e.Kind != mail.KindCanceled || e.Op != mail.OpRecord || !strings.Contains(e.Error(), errStopped.Error()) {

@@ -58,8 +58,8 @@ func TestMessagesThatAServerWasToBlameForAreReleased(t *testing.T) {
 		(1, 7, '', 0, 0, 3, 'fetch: server refused: [UNAVAILABLE] later'), (1, 8, '', 9, 1, 0, 'too large'), (1, 9, '', 0, 0, 3, 'message has no attachments')`)
 	s := openIn(t, dir)
 	ledger, err := s.Load(t.Context(), "c", kinds["imap"].box)
-	if err != nil || len(ledger.Faults) != 2 || ledger.Faults[0].UID != 8 || ledger.Faults[1].UID != 9 {
-		t.Errorf("on record are %+v, %v", ledger.Faults, err)
+	if err != nil || len(ledger.Unsaved) != 2 || ledger.Unsaved[0].UID != 8 || ledger.Unsaved[1].UID != 9 {
+		t.Errorf("on record are %+v, %v", ledger.Unsaved, err)
 	}
 	if err := s.Close(); err != nil {
 		t.Error(err)

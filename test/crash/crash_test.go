@@ -185,11 +185,11 @@ func (j journal) Dispose(ctx context.Context, connection string, b mail.Box, ref
 	return j.Journal.Dispose(ctx, connection, b, refs, d)
 }
 
-func (j journal) SetFaults(ctx context.Context, connection string, b mail.Box, faults []mail.Fault) error {
+func (j journal) SetUnsaved(ctx context.Context, connection string, b mail.Box, faults []mail.Unsaved) error {
 	if j.crash.dead {
 		return errDead
 	}
-	return j.Journal.SetFaults(ctx, connection, b, faults)
+	return j.Journal.SetUnsaved(ctx, connection, b, faults)
 }
 
 func (j journal) Renamed(ctx context.Context, connection string, e mail.Entry) error {

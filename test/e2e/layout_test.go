@@ -120,7 +120,7 @@ func TestMessagesWithoutAttachmentsAreSetAside(t *testing.T) {
 		"format": "ATTACHMENTS", "without_attachments": "SET_ASIDE", "keep_original": "ENABLED", "max_messages": 0, "disposition": "DELETE", "filename": "{{.Subject | default .Digest}}",
 	}))
 	v := s.Poll("documents")[0]
-	if v.State != "SUCCEEDED" || v.Messages != 1 || v.Aside != 2 {
+	if v.State != "SUCCEEDED" || v.Messages != 1 || v.Unwanted != 2 {
 		t.Fatalf("%+v %+v", v, v.Error)
 	}
 	found := wantPaths(t, s.Dir+"/documents", "Invoice 17_2026_ März/_invoice.pdf", "Invoice 17_2026_ März/invoice.csv", "Invoice 17_2026_ März/message.eml")
@@ -130,7 +130,7 @@ func TestMessagesWithoutAttachmentsAreSetAside(t *testing.T) {
 	if left := d.Messages(t, u); len(left) != 2 {
 		t.Errorf("%d messages are left, not 2", len(left))
 	}
-	if v := s.Poll("documents")[0]; v.Outcome != "empty" || v.Aside != 2 {
+	if v := s.Poll("documents")[0]; v.Outcome != "empty" || v.Unwanted != 2 {
 		t.Errorf("again: %+v", v)
 	}
 	if out, _, code := s.Run("retry", "documents"); code != 0 || !strings.Contains(out, "2") {

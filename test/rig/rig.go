@@ -174,7 +174,8 @@ func (s *Site) discreet(where, text string) {
 // PollView is what `poller poll --json` promises.
 type PollView struct {
 	Connection, State, Outcome string
-	Attempts, Messages, Aside  int
+	Attempts, Messages         int
+	Quarantined, Unwanted      int
 	Unheard                    int
 	HookError                  string `json:"hook_error"`
 	Bytes                      int64

@@ -51,7 +51,7 @@ func TestAServerWantsAMinuteBetweenLogins(t *testing.T) {
 	if v.State != "FAILED" || v.Error == nil || v.Error.Kind == "auth" || !strings.Contains(v.Error.Message, "LOGIN-DELAY") {
 		t.Errorf("second job: %s, error %+v", v.State, v.Error)
 	}
-	if v.Aside != 0 {
-		t.Errorf("%d messages are held to be at fault", v.Aside)
+	if v.Quarantined != 0 {
+		t.Errorf("%d messages are quarantined", v.Quarantined)
 	}
 }

@@ -4,6 +4,8 @@
 -- is visible, and nothing is on record of its file.
 ALTER TABLE message ADD COLUMN stage TEXT NOT NULL DEFAULT '';
 
+-- 1 where it has no attachments, and only such messages are wanted.
+ALTER TABLE fault ADD COLUMN unwanted INTEGER NOT NULL DEFAULT 0;
 -- 1 where nothing is wrong with the message: a session ended while it was fetched.
 ALTER TABLE fault ADD COLUMN interrupted INTEGER NOT NULL DEFAULT 0;
 -- 1 where it took longer than an attempt may: it is tried behind all others.
@@ -15,4 +17,5 @@ ALTER TABLE fault ADD COLUMN date    INTEGER NOT NULL DEFAULT 0; -- Unix seconds
 
 -- Until now a server that refused everything counted against each message. So all
 -- are tried again; what is wrong with a message itself will show.
-DELETE FROM fault WHERE too_large = 0 AND reason <> 'message has no attachments';
+UPDATE fault SET unwanted = 1, jobs = 0 WHERE reason = 'message has no attachments';
+DELETE FROM fault WHERE too_large = 0 AND unwanted = 0;
