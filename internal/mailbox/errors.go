@@ -136,13 +136,14 @@ const (
 	mailbox = "name an existing mailbox in mailbox:"
 )
 
-// meanings are tried in their order: by the code, and then by the text. Many
-// servers have a text alone. That one asks to try again later says least.
+// meanings are tried in their order: by the code, and where none is known, by the
+// text. Many servers have a text alone. That one asks to try again later says least.
 var meanings = []meaning{
-	{codes: []string{"AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED", "PRIVACYREQUIRED", "CONTACTADMIN", "AUTH"}, kind: mail.KindAuth, hint: account},
+	{codes: []string{"AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED", "PRIVACYREQUIRED", "AUTH"}, kind: mail.KindAuth, hint: account},
 	{codes: []string{"LIMIT", "LOGIN-DELAY", "OVERQUOTA", "THROTTLED"}, kind: mail.KindServer, hint: limited},
 	{codes: []string{"INUSE", "IN-USE"}, kind: mail.KindServer, hint: "another program has the mailbox open; two programs should not poll one POP3 mailbox"},
 	{codes: []string{"UNAVAILABLE", "SYS/TEMP", "SYS/PERM", "SERVERBUG", "TEMPFAIL"}, kind: mail.KindServer, hint: trouble},
+	{codes: []string{"CONTACTADMIN"}, kind: mail.KindServer, hint: "the server asks you to tell its administrator"},
 	{codes: []string{"NONEXISTENT", "TRYCREATE"}, kind: mail.KindConfig, hint: mailbox},
 	{codes: []string{"BADCHARSET"}, kind: mail.KindConfig, hint: "the server searches for ASCII alone: use texts of ASCII in match:"},
 	{codes: []string{"NOPERM"}, kind: mail.KindConfig, hint: "give the account access to the mailbox"},
@@ -160,17 +161,17 @@ var meanings = []meaning{
 // refused tells what a refusal means at a step.
 func refused(op string, r *refusal) (mail.Kind, string) {
 	text := strings.ToLower(r.text)
-	for _, m := range meanings {
-		switch {
-		case r.code != "" && slices.Contains(m.codes, r.code),
-			(r.code == "" || r.code == "ALERT") && slices.ContainsFunc(m.texts, func(t string) bool { return strings.Contains(text, t) }):
-			if m.kind != "" {
-				return m.kind, m.hint
-			}
-			return atStep(op)
-		}
+	at := slices.IndexFunc(meanings, func(m meaning) bool { return slices.Contains(m.codes, r.code) })
+	if at < 0 {
+		at = slices.IndexFunc(meanings, func(m meaning) bool {
+			return slices.ContainsFunc(m.texts, func(t string) bool { return strings.Contains(text, t) })
+		})
 	}
-	return atStep(op)
+	// The connection is as it should be when it comes to fetch.
+	if at < 0 || meanings[at].kind == "" || meanings[at].kind == mail.KindConfig && op == mail.OpFetch {
+		return atStep(op)
+	}
+	return meanings[at].kind, meanings[at].hint
 }
 
 // atStep is what a refusal means that says no more.

@@ -113,7 +113,7 @@ func (p *pass) run(ctx, hard context.Context) (err error) {
 		}
 	}
 	p.blame.opened()
-	if err := p.suspicious(ctx); err != nil {
+	if err := p.suspicious(ctx, hard); err != nil {
 		return err
 	}
 	err = p.drain(ctx, hard) // 5 to 10

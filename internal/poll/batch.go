@@ -214,7 +214,7 @@ func (p *pass) fetch(ctx, hard context.Context, refs []mail.Ref) ([]mail.Entry, 
 			left = append(left, m.Ref)
 			return nil
 		case m.Err != nil:
-			if e := mail.AsError(m.Err, mail.OpFetch, mail.KindProtocol); e.Kind == mail.KindServer {
+			if e := mail.AsError(m.Err, mail.OpFetch, mail.KindProtocol); e.Kind == mail.KindServer || e.Kind == mail.KindAuth {
 				if failed = p.troubled(m.Ref, e); failed != nil {
 					return failed
 				}

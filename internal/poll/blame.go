@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
+	"unicode"
 
 	"go.uber.org/zap"
 
@@ -21,7 +23,7 @@ type blame struct {
 	session int          // number of the one at hand, from 1
 	failed  []failure    // messages that could not be had
 	had     map[int]bool // by session: a message was had in it
-	shown   map[int]bool // by session: the server showed the header of another message
+	denied  bool         // another message, which was had before, could not be had either
 	lost    int          // sessions that messages took with them, one behind the other
 	trouble *mail.Error  // passing trouble of the server
 	refused int          // how often it said so, one behind the other
@@ -44,7 +46,7 @@ const maxRefused = 3
 func (b *blame) opened() {
 	b.session++
 	if b.had == nil {
-		b.had, b.shown = make(map[int]bool), make(map[int]bool)
+		b.had = make(map[int]bool)
 	}
 }
 
@@ -57,7 +59,7 @@ func (b *blame) has() {
 // proven reports whether a failure is the fault of its message.
 func (b *blame) proven(f failure) bool {
 	for session := f.session; session <= b.session; session++ {
-		if b.shown[session] || b.had[session] && (session > f.session || !f.lost || f.late) {
+		if b.had[session] && (session > f.session || !f.lost || f.late) {
 			return true
 		}
 	}
@@ -87,7 +89,7 @@ func (p *pass) lost(ctx context.Context, ref mail.Ref, err error) error {
 	switch e.Kind {
 	case mail.KindStorage, mail.KindState, mail.KindCanceled, mail.KindConfig, mail.KindInternal:
 		return e
-	case mail.KindServer:
+	case mail.KindServer, mail.KindAuth:
 		return cmp.Or(p.troubled(ref, e), errSessionLost)
 	}
 	late := ctx.Err() != nil
@@ -113,9 +115,9 @@ func (p *pass) fail(f failure) {
 	p.log.Warn("message not fetched", append(ErrorFields(mail.AsError(f.err, mail.OpFetch, mail.KindProtocol)), zap.String("uid", f.ref.ID()))...)
 }
 
-// troubled notes a message that the server refused for trouble of its own, which
-// counts against no message. It is the end of the attempt where the server wants
-// to be left alone, or has refused several.
+// troubled notes a message that the server refused for trouble of its own, or with the
+// account, which counts against no message. It is the end of the attempt where the
+// server wants to be left alone, or has refused several.
 func (p *pass) troubled(ref mail.Ref, e *mail.Error) error {
 	p.skip.Add(ref)
 	p.blame.trouble = e
@@ -126,21 +128,40 @@ func (p *pass) troubled(ref mail.Ref, e *mail.Error) error {
 	return nil
 }
 
-// witness asks for the header of another message where it is not known whose fault
-// it is that some could not be had. Nothing is changed by it. Its error is that of
-// the session.
+// Bounds of a witness: how many messages it is chosen from, and its size in octets.
+const (
+	maxWitnesses = 100
+	maxWitness   = 16 << 20
+)
+
+// witness fetches a message that was saved before, and drops it, where it is not known
+// whose fault it is that others could not be had. A header would not do: servers show
+// those out of an index while they cannot reach the messages. Nothing is changed by it.
+// Its error is that of the session.
 func (p *pass) witness(ctx context.Context) error {
 	if p.dry || p.blame.settled() {
 		return nil
 	}
-	pull := p.c.Pull
-	pull.Newest, pull.Unread = !pull.Newest, false // the far end of the mailbox
-	refs, err := p.session.Pick(ctx, mail.Query{Pull: pull, Exclude: []mail.Set{p.blame.set(), p.asked}, Limit: 1})
+	refs, err := p.session.Pick(ctx, mail.Query{Only: &p.ledger.Saved, Exclude: []mail.Set{p.asked}, Sizes: true, Limit: maxWitnesses})
 	if err != nil || len(refs) == 0 {
 		return err
 	}
-	shown := false
-	err = p.session.Heads(ctx, refs, func(m mail.Message) error {
+	smallest := slices.MinFunc(refs, func(a, b mail.Ref) int { return cmp.Compare(a.Size, b.Size) })
+	if smallest.Size > maxWitness {
+		return nil
+	}
+	had, err := p.shows(ctx, smallest, p.session.Fetch)
+	if had && err == nil {
+		p.blame.has()
+	} else {
+		p.blame.denied = true
+	}
+	return err
+}
+
+// shows reports whether the server shows a message, or its header.
+func (p *pass) shows(ctx context.Context, ref mail.Ref, get func(context.Context, []mail.Ref, func(mail.Message) error) error) (shown bool, err error) {
+	err = get(ctx, []mail.Ref{ref}, func(m mail.Message) error {
 		shown = false
 		if m.Body == nil {
 			return nil
@@ -149,37 +170,28 @@ func (p *pass) witness(ctx context.Context) error {
 		shown = err == nil
 		return err
 	})
-	if err != nil {
-		return err
-	}
-	p.blame.shown[p.blame.session] = shown
-	return nil
+	return shown, err
 }
 
-// suspicious ends an attempt in which several sessions one behind the other went
-// with messages, when not even the header of another message can be had.
-func (p *pass) suspicious(ctx context.Context) error {
+// suspicious ends an attempt in which several sessions one behind the other went with
+// messages, when not even the header of another message can be had. Else it takes one
+// from the far end, to tell whether it is the messages or the server, and so that many
+// at this end do not keep back all the others.
+func (p *pass) suspicious(ctx, hard context.Context) error {
 	if p.blame.lost < 2 || p.dry {
 		return nil
 	}
-	if err := p.witness(ctx); err != nil {
+	pull := p.c.Pull
+	pull.Newest = !pull.Newest
+	refs, err := p.session.Pick(ctx, mail.Query{Pull: pull, Exclude: []mail.Set{p.skip, p.passedOver()}, Unread: &p.unread, Sizes: true, Limit: 1})
+	if err != nil || len(refs) == 0 {
 		return err
 	}
-	if len(p.blame.failed) > 0 && !p.blame.settled() {
-		last := p.blame.failed[len(p.blame.failed)-1]
-		if held, err := p.others(ctx); err != nil || held {
-			return cmp.Or(err, last.err)
-		}
+	shown, err := p.shows(ctx, refs[0], p.session.Heads)
+	if err != nil || !shown {
+		return cmp.Or(err, p.blame.failed[len(p.blame.failed)-1].err)
 	}
-	p.blame.lost = 0
-	return nil
-}
-
-// others reports whether the mailbox holds other messages than those that could
-// not be had.
-func (p *pass) others(ctx context.Context) (bool, error) {
-	refs, err := p.session.Pick(ctx, mail.Query{Exclude: []mail.Set{p.blame.set()}, Limit: 1})
-	return len(refs) > 0, err
+	return p.takeAll(ctx, hard, refs)
 }
 
 // pardonGone takes back the failures of messages that somebody else has
@@ -210,15 +222,17 @@ func (p *pass) pardonGone(ctx context.Context) error {
 // verdict is the outcome of an attempt: its own error, or that of messages that
 // could not be had, or of dispositions that the server refused. It notes what
 // counts against messages. One that has failed for its own sake in an earlier job
-// is believed to do so again, when nothing else failed.
+// is believed to do so again, for the same reason and when nothing else failed.
 func (p *pass) verdict(err error) error {
 	b := &p.blame
 	p.result.Failures = len(b.failed)
-	known := make(map[string]bool)
+	known := make(map[string]string)
 	for _, f := range p.ledger.Unsaved {
-		known[f.ID()] = f.Jobs > 0
+		if f.Jobs > 0 {
+			known[f.ID()] = alike(f.Reason)
+		}
 	}
-	again := b.trouble == nil && !slices.ContainsFunc(b.failed, func(f failure) bool { return !known[f.ref.ID()] })
+	again := b.trouble == nil && !b.denied && !slices.ContainsFunc(b.failed, func(f failure) bool { return known[f.ref.ID()] != alike(f.err.Error()) })
 	var first *failure
 	for i, f := range b.failed {
 		if !b.proven(f) && !again {
@@ -254,6 +268,16 @@ func (p *pass) verdict(err error) error {
 	}
 	e.Hint = cmp.Or(e.Hint, hint)
 	return &e
+}
+
+// alike is a reason without its numbers, such as the port of a connection.
+func alike(reason string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsDigit(r) {
+			return -1
+		}
+		return r
+	}, reason)
 }
 
 // recordFaults writes down what this job found wrong with messages.

@@ -3,6 +3,7 @@ package poll
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,13 +15,15 @@ import (
 
 var errTrouble = &mail.Error{Op: mail.OpFetch, Kind: mail.KindServer, Err: errors.New("server refused: [UNAVAILABLE] later")}
 
+var errAccount = &mail.Error{Op: mail.OpFetch, Kind: mail.KindAuth, Err: errors.New("server refused: User is authenticated but not connected")}
+
 // counted checks in how many jobs each message failed, as the journal has it.
 func (r *rig) counted(want map[string]int) {
 	r.t.Helper()
 	got := make(map[string]int)
 	for _, f := range r.ledger().Unsaved {
 		if f.Jobs > 0 {
-			got[f.ID()] = f.Jobs
+			got[strings.TrimPrefix(f.ID(), "id-")] = f.Jobs
 		}
 	}
 	r.same("counted against messages", want, got)
@@ -40,6 +43,7 @@ func TestAServerThatRefusesEverything(t *testing.T) {
 			"without a reason":               {func(l *letter) { l.refused = errNo }, mail.KindProtocol},
 			"by hanging up at each message":  {func(l *letter) { l.fails(errWire) }, mail.KindNetwork},
 			"by breaking off each message":   {func(l *letter) { l.fails(errNo) }, mail.KindProtocol},
+			"with the account":               {func(l *letter) { l.refused = errAccount }, mail.KindAuth},
 			"by silence behind each message": {func(l *letter) { l.fails(mail.Errorf(mail.OpFetch, mail.KindTimeout, "silent")) }, mail.KindTimeout},
 		} {
 			t.Run(fmt.Sprint(store, " ", name), func(t *testing.T) {
@@ -49,7 +53,6 @@ func TestAServerThatRefusesEverything(t *testing.T) {
 				for _, l := range r.letters {
 					row.fail(l)
 				}
-				r.headless = true
 				for range 5 {
 					if result := r.fails(row.kind); result.Quarantined != 0 {
 						t.Errorf("the result is %+v", result)
@@ -60,12 +63,63 @@ func TestAServerThatRefusesEverything(t *testing.T) {
 				for _, l := range r.letters {
 					l.refused, l.body = nil, nil
 				}
-				r.headless = false
 				r.poll(mail.OutcomeSaved)
 				r.delivered("1", "2", "3", "4", "5", "6", "7", "8", "9")
 				r.left()
 			})
 		}
+	}
+}
+
+// TestAServerThatShowsHeadersAlone: its index answers, its store of messages does not.
+// Nothing counts against a message, whatever was saved before and stays.
+func TestAServerThatShowsHeadersAlone(t *testing.T) {
+	t.Parallel()
+	for _, store := range everyStore {
+		t.Run(string(store), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, store, disposition.Keep)
+			r.mailbox("12")
+			r.poll(mail.OutcomeSaved)
+			r.mailbox("34")
+			for _, l := range r.letters {
+				l.refused = errNo
+			}
+			for range 5 {
+				r.fails(mail.KindProtocol)
+			}
+			r.counted(nil)
+			for _, l := range r.letters {
+				l.refused = nil
+			}
+			r.poll(mail.OutcomeSaved)
+			r.delivered("1", "2", "3", "4")
+		})
+	}
+}
+
+// TestAMessageThatFailedIsNotBlamedForTheServer, when that goes down later, for another
+// reason, or for all messages.
+func TestAMessageThatFailedIsNotBlamedForTheServer(t *testing.T) {
+	t.Parallel()
+	down := &mail.Error{Op: mail.OpFetch, Kind: mail.KindProtocol, Err: errors.New("server refused: out of order")}
+	for _, d := range []disposition.Disposition{disposition.Keep, disposition.Delete} {
+		t.Run(string(d), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, mail.IMAP, d)
+			r.mailbox("123")
+			bad := r.letters[0]
+			bad.refused = errNo
+			r.fails(mail.KindProtocol)
+			r.counted(map[string]int{"1": 1})
+			for _, l := range r.letters {
+				l.refused = down
+			}
+			for range 5 {
+				r.fails(mail.KindProtocol)
+			}
+			r.counted(map[string]int{"1": 1})
+		})
 	}
 }
 
@@ -106,8 +160,8 @@ func TestAServerThatWantsToBeLeftAlone(t *testing.T) {
 	})
 }
 
-// TestTheOnlyMessage that cannot be had counts when the server shows the header of
-// another one, which was saved before; and not when there is none to tell.
+// TestTheOnlyMessage that cannot be had counts when another one, which was saved
+// before, can be had; and not when there is none to tell.
 func TestTheOnlyMessage(t *testing.T) {
 	t.Parallel()
 	for _, store := range everyStore {

@@ -231,23 +231,32 @@ func TestAMessageThatFailsIsCountedOncePerJob(t *testing.T) {
 	}
 }
 
-// TestManyMessagesThatBreakTheSession do not hide the others for ever: those
-// that were seen to fail in three jobs are quarantined.
+// TestManyMessagesThatBreakTheSession do not keep back the others, and those that are
+// seen to be at fault in three jobs, because others can be had behind them, are
+// quarantined.
 func TestManyMessagesThatBreakTheSession(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, mail.IMAP, disposition.Delete)
-	for uid := range uint32(maxReopen + 2) {
-		r.add(uid+1, "bad").fails(errNo)
+	for _, store := range everyStore {
+		t.Run(string(store), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, store, disposition.Delete)
+			for uid := range uint32(maxReopen + 2) {
+				r.add(uid+1, "bad").fails(errNo)
+			}
+			r.fails(mail.KindProtocol)
+			r.counted(nil)
+			var good []string
+			for n := range uint32(mail.JobsBeforeQuarantine) {
+				good = append(good, fmt.Sprint("good ", n))
+				r.add(100+n, good[n])
+				if result := r.fails(mail.KindProtocol); result.Failures != maxReopen+1 {
+					t.Errorf("%d messages failed", result.Failures)
+				}
+				r.delivered(good...)
+			}
+			r.counted(map[string]int{"1": 3, "2": 3})
+		})
 	}
-	r.add(100, "good")
-	for range mail.JobsBeforeQuarantine {
-		if result := r.fails(mail.KindProtocol); result.Failures != maxReopen+1 {
-			t.Errorf("%d messages failed", result.Failures)
-		}
-		r.delivered()
-	}
-	r.fails(mail.KindProtocol)
-	r.delivered("good")
 }
 
 // TestTheAttemptFails by what is not the fault of a message: those that came
