@@ -72,7 +72,7 @@ type Connections interface {
 	// Test is the connection test. Its steps are reported to the mail.Trace
 	// of ctx as they end. A disabled connection can be tested.
 	Test(ctx context.Context, name string) (mail.Test, error)
-	// Retry gives the messages that were set aside another chance and
+	// Retry gives the messages that were quarantined another chance and
 	// returns how many there were.
 	Retry(ctx context.Context, name string) (messages int, err error)
 	// Forget drops the record of what was saved, so that what is still on

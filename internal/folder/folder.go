@@ -51,7 +51,7 @@ func New(instance string) *Store { return &Store{prefix: ".poller-" + instance +
 // no failure of the disk goes unnoticed in between. On failure nothing stays
 // behind. A failure of the message's body is returned as the body reported it,
 // one of the folder as a *mail.Error of kind storage. It is mail.ErrNoAttachments
-// for a message that is set aside for that.
+// for a message that is not wanted for that.
 func (s *Store) Write(c *mail.Connection, box mail.Box, m mail.Message) (mail.Entry, error) {
 	at := layoutOf(c.Format)
 	if err := s.makeDirs(c.Folder, at.makes, c.DirMode); err != nil {

@@ -175,7 +175,7 @@ type Ledger struct {
 	Seen    Set       // the part of Saved for which SEEN was put in force
 	Pending []Entry   // the part of Saved whose disposition is not known to be in force
 	Orphans []Entry   // pending in a box that is void: only their files are left to publish
-	Unsaved []Unsaved // messages that failed, were set aside, or are too large
+	Unsaved []Unsaved // messages that failed, are not wanted, or are too large
 	Rebuilt bool      // there are digests of a void box to recognise messages by
 }
 
@@ -196,8 +196,7 @@ type Notice struct {
 // ErrNoAttachments says that a message has none, where only such are wanted.
 var ErrNoAttachments = errors.New("message has no attachments")
 
-// JobsBeforeQuarantine is in how many jobs a message fails before it is passed
-// over.
+// JobsBeforeQuarantine is in how many jobs a message fails before jobs skip it.
 const JobsBeforeQuarantine = 3
 
 // Unsaved is a message that stays on the server because of what is wrong with

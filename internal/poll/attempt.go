@@ -73,7 +73,7 @@ type pass struct {
 	*job
 	session Session
 	ledger  mail.Ledger
-	skip    mail.Set    // of this box: failed in this attempt, set aside, too large, or about to be deleted
+	skip    mail.Set    // of this box: failed in this attempt, to be skipped, too large, or about to be deleted
 	applied []mail.Ref  // noted by Apply, and not yet committed
 	asked   mail.Set    // POP3: whose removal another session has still to see
 	refusal *mail.Error // why the server refused to dispose of messages; they stay pending
@@ -214,7 +214,7 @@ func (p *pass) load(ctx context.Context) error {
 		if f.Interrupted {
 			p.unread.Add(f.Ref)
 		}
-		if f.Oversized {
+		if f.Oversized || f.Unwanted {
 			p.skip.Add(f.Ref)
 			p.tally(f)
 		}

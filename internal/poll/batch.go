@@ -227,7 +227,7 @@ func (p *pass) fetch(ctx, hard context.Context, refs []mail.Ref) ([]mail.Entry, 
 			case errors.Is(failed, mail.ErrNoAttachments):
 				failed = nil
 				p.blame.has()
-				p.setAside(m.Ref, mail.ErrNoAttachments)
+				p.setUnwanted(m.Ref, mail.ErrNoAttachments)
 			case failed != nil:
 				left = append(left, m.Ref)
 				return failed
@@ -298,9 +298,10 @@ func (p *pass) take(ctx context.Context, m mail.Message) (mail.Entry, error) {
 	return mail.Entry{Ref: entry.Ref, Octets: entry.Octets, Digest: entry.Digest}, nil
 }
 
-// setAside notes a message that is not wanted, and says so once.
-func (p *pass) setAside(ref mail.Ref, reason error) {
+// setUnwanted notes a message that is not wanted.
+func (p *pass) setUnwanted(ref mail.Ref, reason error) {
 	p.skip.Add(ref)
+	p.result.Unwanted++
 	p.faults[ref.ID()] = mail.Unsaved{Ref: ref, Unwanted: true, Reason: reason.Error()}
 }
 

@@ -66,13 +66,13 @@ func (p *Poller) next(ctx context.Context, session Session, c *mail.Connection) 
 	if c.Pull.Unread {
 		query.Exclude = append(query.Exclude, ledger.Saved)
 	}
-	var aside mail.Set
+	var skipped mail.Set
 	for _, f := range ledger.Unsaved {
 		if f.Skipped() {
-			aside.Add(f.Ref)
+			skipped.Add(f.Ref)
 		}
 	}
-	query.Exclude = append(query.Exclude, aside)
+	query.Exclude = append(query.Exclude, skipped)
 	refs, err := session.Pick(ctx, query)
 	switch {
 	case err != nil:

@@ -12,7 +12,7 @@ import (
 	"mailpoller/test/rig"
 )
 
-// TestADryRunSaysWhatItCannotTell: whether a message will be set aside for having no
+// TestADryRunSaysWhatItCannotTell: whether a message will be skipped for having no
 // attachments, which its header does not show.
 func TestADryRunSaysWhatItCannotTell(t *testing.T) {
 	t.Parallel()

@@ -109,9 +109,9 @@ func TestAttachments(t *testing.T) {
 	}
 }
 
-// TestMessagesWithoutAttachmentsAreSetAside: they stay on the server, are
+// TestMessagesWithoutAttachmentsAreSkipped: they stay on the server, are
 // listed, and are asked for again on request alone.
-func TestMessagesWithoutAttachmentsAreSetAside(t *testing.T) {
+func TestMessagesWithoutAttachmentsAreSkipped(t *testing.T) {
 	t.Parallel()
 	d := mailtest.StartDovecot(t)
 	u := d.NewUser(t)

@@ -69,7 +69,7 @@ func TestOneBadMessageDoesNotBlockTheRest(t *testing.T) {
 	}
 	d.Deliver(t, u, good[2])
 	if v := s.Poll("orders")[0]; v.State != "SUCCEEDED" || v.Messages != 1 {
-		t.Errorf("with the bad message set aside: %+v %+v", v, v.Error)
+		t.Errorf("with the bad message in quarantine: %+v %+v", v, v.Error)
 	}
 	for _, body := range rig.Files(t, s.Dir+"/orders") {
 		if bytes.Contains(body, []byte("forged")) {
@@ -79,7 +79,7 @@ func TestOneBadMessageDoesNotBlockTheRest(t *testing.T) {
 	if left := mailtest.Bodies(d.Messages(t, u)); len(left) != 1 || !bytes.Equal(left[0], bad) {
 		t.Errorf("left on the server: %q", left)
 	}
-	if out, _, code := s.Run("retry", "orders"); code != 0 || !strings.Contains(out, "gave another chance to 1 message") {
+	if out, _, code := s.Run("retry", "orders"); code != 0 || !strings.Contains(out, "will try again 1 message") {
 		t.Errorf("retry: %d %s", code, out)
 	}
 	if v := s.Poll("orders")[0]; v.State != "FAILED" {
@@ -87,7 +87,7 @@ func TestOneBadMessageDoesNotBlockTheRest(t *testing.T) {
 	}
 }
 
-func TestTooLargeIsLeftAlone(t *testing.T) {
+func TestAMessageThatIsTooLargeIsSkipped(t *testing.T) {
 	t.Parallel()
 	d := mailtest.StartDovecot(t)
 	for _, store := range []mail.StoreType{mail.IMAP, mail.POP3} {
@@ -103,7 +103,7 @@ func TestTooLargeIsLeftAlone(t *testing.T) {
 					t.Errorf("poll %d: %+v %+v", n+1, v, v.Error)
 				}
 			}
-			if out, _, _ := s.Run("poll", "a"); !strings.Contains(out, "passes over 1 message") {
+			if out, _, _ := s.Run("poll", "a"); !strings.Contains(out, "skips 1 message larger than max_message_size") {
 				t.Errorf("says %q", out)
 			}
 			s.Configure(c.With(rig.Settings{"max_message_size": "100KB"}))

@@ -78,8 +78,8 @@ func documented(t *testing.T) []question {
 }
 
 // troubled is a daemon with something for each panel to show: a mailbox that
-// works, has a message that is too large, and whose command fails, a server
-// that is down, a folder that is gone, a key and a certificate of a server that expire soon, and a
+// works, has a message that is too large, and whose command fails, one with a message
+// that is in quarantine, a server that is down, a folder that is gone, a key and a certificate of a server that expire soon, and a
 // reload that was refused. A token has run out, and no other is to be had once
 // the grant is withdrawn.
 func troubled(t *testing.T, perConnection string) (d *rig.Daemon, withdraw func()) {
@@ -95,6 +95,17 @@ func troubled(t *testing.T, perConnection string) (d *rig.Daemon, withdraw func(
 		"max_message_size": 4000, "client_key_label": "soon", "notify": rig.Settings{"command": []string{"/bin/false"}},
 	}
 	down := mailtest.Script(t, func(c *mailtest.Conn) { c.Cut() })
+	refuses := mailtest.Script(t, func(c *mailtest.Conn) {
+		c.Send("+OK\r\n")
+		c.Answer(
+			mailtest.Rule{Line: "^UIDL$", Reply: "+OK\r\n1 1\r\n2 2\r\n.\r\n"}, mailtest.Rule{Line: "^LIST$", Reply: "+OK\r\n1 20\r\n2 20\r\n.\r\n"},
+			mailtest.Rule{Line: "^LIST 1$", Reply: "+OK 1 20\r\n"}, mailtest.Rule{Line: "^LIST 2$", Reply: "+OK 2 20\r\n"},
+			mailtest.Rule{Line: "^UIDL 1$", Reply: "+OK 1 1\r\n"}, mailtest.Rule{Line: "^UIDL 2$", Reply: "+OK 2 2\r\n"},
+			mailtest.Rule{Line: "^STAT$", Reply: "+OK 2 40\r\n"}, mailtest.Rule{Line: "^(RETR|TOP) 2", Reply: "-ERR no\r\n"},
+			mailtest.Rule{Line: "^(RETR|TOP) 1", Reply: "+OK\r\nSubject: fine\r\n\r\n\r\n.\r\n"}, mailtest.Rule{Line: "^CAPA$", Reply: "-ERR\r\n"},
+			mailtest.Rule{Line: "", Reply: "+OK\r\n"},
+		)
+	})
 	provider := mailtest.StartAuthServer(t)
 	provider.Live(time.Second)
 	s := rig.New(t)
@@ -102,6 +113,7 @@ func troubled(t *testing.T, perConnection string) (d *rig.Daemon, withdraw func(
 	gone := s.Mkdir("gone")
 	s.Configure(works,
 		rig.Settings{"name": "down", "host": mailtest.Host, "port": down.Port, "username": "u", "password": "p", "connection_security": "NONE", "schedule": "@every 1s"},
+		rig.Settings{"name": "refuses", "host": mailtest.Host, "port": refuses.Port, "store_type": "POP3", "username": "u", "password": "p", "connection_security": "NONE", "schedule": "@every 1s", "max_messages": 0, "back_off": "DISABLED"},
 		works.With(rig.Settings{"name": "folderless", "folder": gone, "back_off": "DISABLED"}),
 		rig.Settings{
 			"name": "token", "host": c.Host, "port": c.Port, "username": "u", "ca_file": works["ca_file"], "match_server_hostname": "ENABLED",
@@ -116,7 +128,7 @@ func troubled(t *testing.T, perConnection string) (d *rig.Daemon, withdraw func(
 	set(t, s, "metrics_per_connection", perConnection)
 	d = s.Start().Ready()
 	provider.Await(t, 1)
-	for _, event := range []string{`"msg":"connection keeps failing.*"connection":"down"`, `"msg":"poll finished".*"connection":"works"`, `"msg":"poll failed".*"connection":"folderless"`} {
+	for _, event := range []string{`"msg":"connection keeps failing.*"connection":"down"`, `"msg":"poll finished".*"connection":"works"`, `"msg":"poll failed".*"connection":"folderless"`, `"msg":"message quarantined.*"connection":"refuses"`} {
 		d.Await(0, event)
 	}
 	s.Write("not a configuration")
