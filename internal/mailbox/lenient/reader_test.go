@@ -2,8 +2,6 @@ package lenient
 
 import (
 	"bufio"
-	"bytes"
-	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -230,70 +228,6 @@ func TestTheWorkIsBounded(t *testing.T) {
 			if kept := len(r.messages) + len(r.names) + len(r.texts) + len(r.status); kept > 2*maxNames {
 				t.Errorf("%s%s...: %d things were kept", begin, name, kept)
 			}
-		}
-	}
-}
-
-// FuzzReader: whatever comes, the reader ends, and passes on nothing but what
-// go-imap reads: lines in order, with literals of the length that they announce.
-func FuzzReader(f *testing.F) {
-	for _, said := range []string{
-		"* OK [CAPABILITY IMAP4rev1] hi\r\nT1 OK in\r\n",
-		"* 3 EXISTS\r\n* OK [UIDVALIDITY 3] x\r\nT2 OK [READ-WRITE] done\r\n",
-		"* SEARCH 1 2 3\r\n* ESEARCH (TAG \"T1\") UID ALL 1:3,5 COUNT 4\r\nT3 OK\r\n",
-		"* 1 FETCH (UID 1 RFC822.SIZE 5 BODY[] {5}\r\nhello FLAGS (\\Seen))\r\nT4 OK\r\n",
-		"* 1 FETCH (BODY[] \"he\\\"llo\" UID 7)\r\n* 2 FETCH (BODYSTRUCTURE ((\"text\" \"plain\" NIL NIL NIL \"7bit\" 3 1) \"mixed\") UID 4)\r\n",
-		"* LIST (\\A) \"/\" {3}\r\na&b\r\n* STATUS x (MESSAGES 3)\r\n+ go\r\n* BYE x\r\n",
-	} {
-		f.Add([]byte(said), uint32(7), byte(0))
-		f.Add([]byte(said), uint32(0), byte(3))
-	}
-	f.Fuzz(func(t *testing.T, said []byte, uid uint32, how byte) {
-		r := NewReader(bufio.NewReaderSize(bytes.NewReader(said), 64))
-		w := Want{Body: how&1 == 0, UID: uid, Facts: how&2 != 0, Structure: how&4 != 0, Names: how&8 != 0}
-		if how&16 != 0 {
-			w.Section = "HEADER"
-		}
-		r.Await(w)
-		out, err := io.ReadAll(r)
-		if len(out) > 4*len(said)+1024 {
-			t.Fatalf("%d bytes became %d", len(said), len(out))
-		}
-		if err == nil {
-			wellFormed(t, out)
-		}
-	})
-}
-
-// wellFormed fails the test for what go-imap cannot read.
-func wellFormed(t *testing.T, out []byte) {
-	t.Helper()
-	for len(out) > 0 {
-		line, rest, ok := bytes.Cut(out, []byte("\r\n"))
-		if !ok {
-			t.Fatalf("a line without an end: %q", out)
-		}
-		out = rest
-		word, _, _ := bytes.Cut(line, []byte(" "))
-		switch {
-		case string(word) == "+", isAtom(word):
-		case bytes.HasPrefix(line, []byte("* SEARCH")), bytes.HasPrefix(line, []byte("* ESEARCH")), bytes.HasPrefix(line, []byte("* CAPABILITY ")):
-		case bytes.HasPrefix(line, []byte("* OK [CAP")), bytes.HasPrefix(line, []byte("* PREAUTH [CAP")), bytes.HasPrefix(line, []byte("* BYE [CAP")), bytes.HasPrefix(line, []byte("* NO [CAP")), bytes.HasPrefix(line, []byte("* BAD [CAP")):
-		default:
-			var seq, uid uint32
-			var size int
-			section := ""
-			at := bytes.IndexByte(line, '{')
-			if at < 0 {
-				t.Fatalf("a line that go-imap does not need: %q", line)
-			}
-			if n, err := fmt.Sscanf(string(line[:at]), "* %d FETCH (UID %d BODY[%s", &seq, &uid, &section); n < 3 || err != nil {
-				t.Fatalf("%q: %v", line, err)
-			}
-			if _, err := fmt.Sscanf(string(line[at:]), "{%d}", &size); err != nil || size > len(out) || !bytes.HasPrefix(out[size:], []byte(")\r\n")) {
-				t.Fatalf("a literal that is not as long as it says: %q", line)
-			}
-			out = out[size+3:]
 		}
 	}
 }
