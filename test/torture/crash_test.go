@@ -187,7 +187,7 @@ func (c *crashTrial) delivered(dir string) []delivery {
 func (c *crashTrial) whole(name string, data []byte) bool {
 	_, ok := c.messages[sha256.Sum256(data)]
 	if !ok {
-		c.Errorf("after crash %d, %s holds %d octets that are no message", c.Faults, name, len(data))
+		c.Errorf("after crash %d, %s holds no message: %s", c.Faults, name, rig.Describe(data))
 	}
 	return ok
 }

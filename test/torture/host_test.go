@@ -89,7 +89,7 @@ func (h *hostTrial) safe() {
 		for name, data := range rig.Files(h, h.folder) {
 			sum := sha256.Sum256(data)
 			if _, ok := h.messages[sum]; !ok {
-				h.Errorf("%s holds %d octets that are no message", name, len(data))
+				h.Errorf("%s holds no message: %s", name, rig.Describe(data))
 			}
 			there[sum] = true
 		}

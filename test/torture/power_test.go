@@ -176,7 +176,7 @@ func (p *powerTrial) cut(poll *powerPoll, stop func(), survives bool) {
 	p.Faults++
 	for name, data := range rig.Files(p, p.folder) {
 		if _, ok := p.messages[sha256.Sum256(data)]; !ok {
-			p.Fatalf("after cut %d, %s holds %d octets that are no message", p.Faults, name, len(data))
+			p.Fatalf("after cut %d, %s holds no message: %s", p.Faults, name, rig.Describe(data))
 		}
 	}
 }
