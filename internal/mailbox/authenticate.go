@@ -159,7 +159,11 @@ func (w *wire) loginFailure(fail func(op string, err error) error, err error) er
 		return failed
 	}
 	w.blame = blameOf(w.way, failed)
-	if w.blame == mechanism {
+	plain := slices.IndexFunc(w.left, login.Way.Reveals)
+	switch {
+	case w.blame == unclear && w.c.Auth == mail.AuthAuto && !w.tls && plain >= 0:
+		e.Hint += fmt.Sprintf("; if all of that is right, the server offers %s and may not be able to do it: set connection_security: SSL_TLS or STARTTLS, or auth: %s, which sends the password in clear text", w.way, w.left[plain].Setting())
+	case w.blame == mechanism:
 		e.Kind = mail.KindProtocol
 		e.Hint = fmt.Sprintf("the server offers %s, and it does not work here: name another mechanism in auth:, such as auth: PLAIN where the connection is encrypted", w.way)
 	}

@@ -88,13 +88,14 @@ func (w *wire) failure(op string, err error) error {
 
 // tooFast reports whether a session may have ended because commands were ahead of
 // their answers, and has the next sessions with the server go step by step then.
+// Several at once may find that out: what counts is what this one has sent.
 func (w *wire) tooFast(e *mail.Error) bool {
-	if !w.ahead || w.manners.stepwise.Load() {
+	if !w.ahead {
 		return false
 	}
 	switch {
 	case errors.Is(e.Err, errSilent), e.Kind == mail.KindProtocol && !isRefusal(e.Err) && !errors.Is(e.Err, errTooMuch):
-	case e.Kind == mail.KindNetwork && w.manners.hangups.Add(1) >= maxHangups:
+	case e.Kind == mail.KindNetwork && (w.manners.hangups.Add(1) >= maxHangups || w.manners.stepwise.Load()):
 	default:
 		return false
 	}

@@ -315,3 +315,41 @@ func bound(t *testing.T, state tls.ConnectionState, certificate tls.Certificate,
 	}
 	return server.NewConversationWithChannelBindingRequired(binding)
 }
+
+// TestAPasswordThatStaysOutOfClearText is said to, where it is what may be missing.
+func TestAPasswordThatStaysOutOfClearText(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		store  mail.StoreType
+		script func(*mailtest.Conn)
+	}{
+		{mail.IMAP, func(c *mailtest.Conn) {
+			c.Send("* OK [CAPABILITY IMAP4rev1 AUTH=CRAM-MD5 AUTH=PLAIN] hi\r\n")
+			c.Expect("AUTHENTICATE CRAM-MD5")
+			c.Send("+ PDEuMkBob3N0Pg==\r\n")
+			c.Line()
+			c.Send("{tag} NO AUTHENTICATE CRAM-MD5 authentication failed\r\n")
+		}},
+		{mail.POP3, func(c *mailtest.Conn) {
+			c.Send("+OK hi <1.2@host>\r\n")
+			c.Expect("CAPA")
+			c.Send("+OK\r\nUSER\r\n.\r\n")
+			c.Expect("APOP")
+			c.Send("-ERR [AUTH] Bad login\r\n")
+		}},
+	} {
+		t.Run(string(row.store), func(t *testing.T) {
+			t.Parallel()
+			server := mailtest.Script(t, row.script)
+			c := mailtest.Connection(t, mailtest.NewCA(t), row.store, mail.NoTLS, server.Port, "user", "canary-secret")
+			_, err := opener().Open(t.Context(), c)
+			var e *mail.Error
+			if !errors.As(err, &e) || e.Kind != mail.KindAuth || !strings.Contains(e.Hint, "auth: LOGIN") || !strings.Contains(e.Hint, "SSL_TLS") {
+				t.Errorf("%v; %+v", err, e)
+			}
+			if strings.Contains(server.Clear(), "canary") || server.Connections() != 1 {
+				t.Errorf("%d connections, which say %q", server.Connections(), server.Clear())
+			}
+		})
+	}
+}

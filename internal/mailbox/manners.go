@@ -23,8 +23,8 @@ type manners struct {
 	ways map[mail.AuthMethod]login.Way // by the value of auth
 }
 
-// maxHangups is how often in a row a server may close the connection while
-// commands are ahead of their answers before these are taken for the reason.
+// maxHangups is how often a server may close the connection while commands are
+// ahead of their answers before these are taken for the reason.
 const maxHangups = 2
 
 // worked remembers the way to log in that worked where stronger ones had not.

@@ -166,10 +166,10 @@ func (b *retrieved) WriteTo(w io.Writer) (int64, error) {
 // check reports why a message of n octets is not whole.
 func (b *retrieved) check(n int64) error {
 	s := b.s
-	known := s.manners.estimates.Swap(true)
+	s.manners.estimates.Store(true)
 	if !b.proved && !b.alone { // too late to ask; the next session will
 		e := mail.Errorf(mail.OpFetch, mail.KindProtocol, "server announced %d octets and sent %d", b.ref.Size, n)
-		e.Reopen = !known
+		e.Reopen = true
 		return e
 	}
 	if err := b.inStep(); err != nil {

@@ -86,6 +86,16 @@ func (w Way) Reveals() bool {
 	return false
 }
 
+// Setting is the value of auth: that asks for a way.
+func (w Way) Setting() mail.AuthMethod {
+	for _, known := range ways {
+		if known.way == w {
+			return known.auth
+		}
+	}
+	return mail.AuthAuto
+}
+
 // Ways are those among the ways that a server offers which auth: and the
 // credential of the connection allow, the strongest first. That a way which gives
 // the password away is not used in clear text unless the configuration says so is
