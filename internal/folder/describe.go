@@ -92,7 +92,7 @@ func (s *Store) takeApart(c *mail.Connection, entry *mail.Entry, known *facts.Me
 	known.Incomplete = found.Warnings
 	if c.KeepOriginal || len(found.Files) == 0 || !found.Complete {
 		known.Files = append(known.Files, facts.File{
-			Name: original, ContentType: "message/rfc822", Size: entry.Octets, SHA256: hex.EncodeToString(entry.Digest[:]),
+			Name: original, ContentType: "message/rfc822", Size: entry.Octets, SHA256: hex.EncodeToString(entry.SHA256[:]),
 		})
 	} else {
 		_ = entry.File.Close() // of a file that goes

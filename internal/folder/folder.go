@@ -82,7 +82,11 @@ func (s *Store) write(c *mail.Connection, box mail.Box, m *mail.Message, entry *
 	if err != nil {
 		return failure(c.Folder, err)
 	}
-	w := &writer{file: file, hash: sha256.New()}
+	described := c.Described() || c.Format == mail.Attachments
+	w := &writer{file: file, digester: mail.NewDigester()}
+	if described {
+		w.hash = sha256.New()
+	}
 	entry.File = file
 	// Not before there is a file in it: an overlay file system makes a folder
 	// anew when it is first written to.
@@ -97,9 +101,9 @@ func (s *Store) write(c *mail.Connection, box mail.Box, m *mail.Message, entry *
 	if c.Format == mail.Maildir && !m.Received.IsZero() { // which readers take it from
 		s.timeSet(c.Folder, os.Chtimes(path, m.Received, m.Received))
 	}
-	entry.Octets = w.n
-	w.hash.Sum(entry.Digest[:0])
-	if c.Described() || c.Format == mail.Attachments {
+	entry.Octets, entry.Digest = w.n, w.digester.Sum()
+	if described {
+		w.hash.Sum(entry.SHA256[:0])
 		return s.describe(c, box, m, entry)
 	}
 	return nil
@@ -111,15 +115,19 @@ func writable(mode fs.FileMode) fs.FileMode { return mode | 0o600 }
 
 // writer counts and digests what passes through it into a file.
 type writer struct {
-	file *os.File
-	hash hash.Hash
-	n    int64
+	file     *os.File
+	digester *mail.Digester
+	hash     hash.Hash // of all that is written; nil where nobody asks for it
+	n        int64
 }
 
 // Write is io.Writer for a message's body.
 func (w *writer) Write(p []byte) (int, error) {
 	n, err := w.file.Write(p)
-	w.hash.Write(p[:n])
+	_, _ = w.digester.Write(p[:n]) // never fails
+	if w.hash != nil {
+		w.hash.Write(p[:n])
+	}
 	w.n += int64(n)
 	if err != nil {
 		return n, failure(filepath.Dir(w.file.Name()), err)

@@ -1,7 +1,6 @@
 package mail
 
 import (
-	"crypto/sha256"
 	"errors"
 	"io"
 	"maps"
@@ -123,9 +122,6 @@ type Message struct {
 	Retracted bool
 }
 
-// Digest is the SHA-256 of the octets of a message.
-type Digest [sha256.Size]byte
-
 // Entry is a saved message as the journal records it. Its octets are durable
 // under Temp when it is recorded; what makes it visible is the rename of Temp
 // to Name. So a record whose Temp is gone was delivered, wherever the file is
@@ -142,6 +138,9 @@ type Entry struct {
 	Stage  Stage  // how far its disposition has come
 	Facts  []byte // JSON, for the command that is to be run; nil where there is none
 
+	// SHA256 is that of all that was written; zero where nobody asks for it, and in
+	// the journal.
+	SHA256 [32]byte
 	// File is what was written and is not durable yet. It is open until
 	// folder.Store has synced or discarded it, and nil in the journal.
 	File *os.File

@@ -140,3 +140,42 @@ func TestAnotherSizeIsNoOtherMessage(t *testing.T) {
 		})
 	}
 }
+
+// TestAServersRecordsMakeNoOtherMessage: servers with mbox files write UIDs and flags
+// into the header of a message. What was saved is not saved again for that, neither
+// after a cut, nor when the mailbox is another one.
+func TestAServersRecordsMakeNoOtherMessage(t *testing.T) {
+	t.Parallel()
+	for _, store := range everyStore {
+		for _, dispose := range []disposition.Disposition{disposition.Delete, disposition.Keep} {
+			t.Run(fmt.Sprint(store, " ", dispose), func(t *testing.T) {
+				t.Parallel()
+				r := newRig(t, store, dispose)
+				r.consumer = func(string) bool { return true }
+				r.c.MaxMessages = 0
+				first := "Subject: a\r\nX-IMAPbase: 7 2\r\nX-UID: 1\r\n\r\na\r\n"
+				r.add(1, first)
+				r.add(2, "Subject: b\r\n\r\nb\r\n")
+				if dispose == disposition.Delete {
+					r.at = once("commit", errWire)
+					r.fails(mail.KindNetwork)
+				} else {
+					r.poll(mail.OutcomeSaved)
+					r.validity++
+					for i, l := range r.letters {
+						l.uidl = fmt.Sprint("new-", i)
+					}
+				}
+				r.letters[0].text = "Subject: a\r\nX-IMAPbase: 8 9\r\nStatus: RO\r\nX-UID: 1\r\n\r\na\r\n"
+				r.letters[1].text = "X-UIDL: new\r\nSubject: b\r\nStatus: O\r\nX-UID: 2\r\n\r\nb\r\n"
+				for range 2 {
+					if result := r.Poll(t.Context(), r.c); result.Err != nil || result.Messages != 0 {
+						t.Errorf("a later job saves %d messages, %v", result.Messages, result.Err)
+					}
+				}
+				r.delivered(first, "Subject: b\r\n\r\nb\r\n")
+				r.same("pending", 0, len(r.ledger().Pending))
+			})
+		}
+	}
+}

@@ -2,7 +2,6 @@ package poll
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"slices"
 	"sync"
@@ -166,14 +165,14 @@ func (p *pass) compare(ctx context.Context, doubted []mail.Entry, m *matched) er
 		if msg.Body == nil {
 			return nil
 		}
-		digest := sha256.New()
-		if _, err := msg.Body.WriteTo(digest); err != nil {
+		digester := mail.NewDigester()
+		if _, err := msg.Body.WriteTo(digester); err != nil {
 			return err
 		}
 		at := slices.IndexFunc(doubted, func(e mail.Entry) bool { return msg.Same(e.Ref) })
 		switch {
 		case at < 0:
-		case mail.Digest(digest.Sum(nil)) == doubted[at].Digest:
+		case digester.Sum() == doubted[at].Digest:
 			m.present = append(m.present, doubted[at].Ref)
 		default:
 			m.others = append(m.others, doubted[at].Ref)

@@ -72,7 +72,7 @@ type File struct {
 func Of(c *mail.Connection, box mail.Box, m *mail.Message, e *mail.Entry, octets io.Reader, received time.Time) (*Message, error) {
 	f := &Message{
 		Schema: Schema, Connection: c.Name, StoreType: c.Store, Mailbox: c.Mailbox, UIDValidity: box.Validity, UID: m.UID, UIDL: line(m.UIDL),
-		Received: received.UTC().Truncate(time.Second), Size: e.Octets, SHA256: hex.EncodeToString(e.Digest[:]),
+		Received: received.UTC().Truncate(time.Second), Size: e.Octets, SHA256: hex.EncodeToString(e.SHA256[:]),
 	}
 	for _, flag := range m.Flags {
 		f.Flags = append(f.Flags, line(flag))

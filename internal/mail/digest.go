@@ -1,0 +1,93 @@
+package mail
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"hash"
+	"slices"
+	"strings"
+)
+
+// Digest identifies a message by its content: the SHA-256 of its bytes, without the
+// header fields in which mail servers keep their own records (see records).
+type Digest [sha256.Size]byte
+
+// records are header fields that belong to the server, not to the message. Servers
+// with mbox files (mailutils, UW imapd, qpopper) keep UIDs and flags there, serve the
+// fields as part of the message, and change them from one session to the next.
+var records = []string{"status:", "x-status:", "x-keywords:", "x-uid:", "x-uidl:", "x-imap:", "x-imapbase:"}
+
+// longestRecord is how many bytes of a line tell whether it is one of them.
+const longestRecord = len("x-imapbase:")
+
+// Digester is written the bytes of a message, in any pieces, and knows its Digest.
+type Digester struct {
+	hash   hash.Hash
+	start  []byte // of a line that is not known yet to be a record or not
+	inside bool   // the line is known, and goes on
+	drops  bool   // it is a record
+	body   bool   // the header is over
+}
+
+// NewDigester returns a Digester of a message.
+func NewDigester() *Digester { return &Digester{hash: sha256.New()} }
+
+// Write implements io.Writer. It never fails.
+func (d *Digester) Write(p []byte) (int, error) {
+	for rest := p; len(rest) > 0; {
+		n := len(rest)
+		if i := bytes.IndexByte(rest, '\n'); i >= 0 && !d.body {
+			n = i + 1
+		}
+		if !d.body && !d.inside {
+			n = min(n, longestRecord-len(d.start))
+		}
+		d.take(rest[:n])
+		rest = rest[n:]
+	}
+	return len(p), nil
+}
+
+// take takes a piece of the body, or of one line of the header.
+func (d *Digester) take(p []byte) {
+	ends := p[len(p)-1] == '\n'
+	switch {
+	case d.body:
+		d.hash.Write(p)
+	case d.inside:
+		d.add(p)
+		d.inside = !ends
+	default:
+		d.start = append(d.start, p...)
+		if ends || len(d.start) == longestRecord {
+			d.settle()
+			d.inside = !ends
+		}
+	}
+}
+
+// settle tells by the start of a line what it is.
+func (d *Digester) settle() {
+	line := strings.ToLower(string(d.start))
+	switch {
+	case line == "\n", line == "\r\n":
+		d.body, d.drops = true, false
+	case line != "" && line[0] != ' ' && line[0] != '\t': // else the line before goes on
+		d.drops = slices.ContainsFunc(records, func(field string) bool { return strings.HasPrefix(line, field) })
+	}
+	d.add(d.start)
+	d.start = d.start[:0]
+}
+
+func (d *Digester) add(p []byte) {
+	if !d.drops {
+		d.hash.Write(p)
+	}
+}
+
+// Sum is the Digest of what was written, which is all of the message.
+func (d *Digester) Sum() (sum Digest) {
+	d.settle()
+	d.hash.Sum(sum[:0])
+	return sum
+}
