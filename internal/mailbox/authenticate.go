@@ -79,6 +79,9 @@ func (l *logins) next(ctx context.Context, w *wire, err error) bool {
 		w.blame == unclear && (l.unclear || !mail.AnotherLogin(ctx)):
 		return false
 	}
+	if w.blame == mechanism {
+		w.manners.breaks(w.way)
+	}
 	l.ways = append(l.ways, w.way)
 	l.unclear = l.unclear || w.blame == unclear
 	l.reasons = append(l.reasons, fmt.Sprintf("%s: %v", w.way, errors.Unwrap(err)))
@@ -100,6 +103,9 @@ func (w *wire) chooseWay(offered []login.Way) (login.Way, error) {
 	ways := login.Ways(w.c, offered, binding)
 	ways = slices.DeleteFunc(ways, func(way login.Way) bool { return slices.Contains(w.failed.ways, way) })
 	if len(ways) > 0 {
+		if w.c.Auth == mail.AuthAuto {
+			ways = w.manners.working(ways)
+		}
 		w.way = w.manners.first(w.c.Auth, ways)
 		if plain := slices.IndexFunc(ways, login.Way.Reveals); w.failed.unclear && plain >= 0 {
 			w.way = ways[plain] // the one that tells

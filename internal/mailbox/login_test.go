@@ -353,3 +353,35 @@ func TestAPasswordThatStaysOutOfClearText(t *testing.T) {
 		})
 	}
 }
+
+// TestAWrongPasswordCostsOneLoginMore in a job, and a mechanism that the server
+// offers and cannot do costs one login more in the life of the program, whatever
+// comes of the others.
+func TestAWrongPasswordCostsOneLoginMore(t *testing.T) {
+	t.Parallel()
+	ca := mailtest.NewCA(t)
+	config := ca.ServerTLS(t, mailtest.Host)
+	server := mailtest.Script(t, func(c *mailtest.Conn) {
+		c.TLS(config)
+		c.Send("* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN AUTH=SCRAM-SHA-256 AUTH=SCRAM-SHA-256-PLUS] hi\r\n")
+		c.Answer(
+			mailtest.Rule{Line: " AUTHENTICATE SCRAM-SHA-256-PLUS ", Reply: "{tag} NO bad protocol / cancel\r\n"},
+			mailtest.Rule{Line: " AUTHENTICATE SCRAM-SHA-256 ", Reply: "{tag} NO authentication failure\r\n"},
+			mailtest.Rule{Line: " LOGIN ", Reply: "{tag} NO Login failed: authentication failure\r\n"},
+			mailtest.Rule{Line: ".", Reply: "{tag} BAD not here\r\n"},
+		)
+	})
+	c := mailtest.Connection(t, ca, mail.IMAP, mail.SSLTLS, server.Port, "user", "canary")
+	o := opener()
+	for job, logins := range []int{3, 2, 2} {
+		before := server.Connections()
+		_, err := o.Open(mail.WithLogins(t.Context()), c)
+		var e *mail.Error
+		if !errors.As(err, &e) || e.Kind != mail.KindAuth {
+			t.Errorf("job %d: %v", job+1, err)
+		}
+		if n := server.Connections() - before; n != logins {
+			t.Errorf("job %d logs in %d times, not %d: %v", job+1, n, logins, err)
+		}
+	}
+}

@@ -19,8 +19,9 @@ type manners struct {
 	estimates atomic.Bool // POP3: the sizes in LIST are not exact
 	hangups   atomic.Int32
 
-	mu   sync.Mutex
-	ways map[mail.AuthMethod]login.Way // by the value of auth
+	mu     sync.Mutex
+	ways   map[mail.AuthMethod]login.Way // by the value of auth
+	broken map[login.Way]bool            // it offers them, and cannot do them
 }
 
 // maxHangups is how often a server may close the connection while commands are
@@ -35,6 +36,27 @@ func (m *manners) worked(auth mail.AuthMethod, way login.Way) {
 		m.ways = make(map[mail.AuthMethod]login.Way)
 	}
 	m.ways[auth] = way
+}
+
+// breaks remembers a way to log in that failed for another reason than the password.
+func (m *manners) breaks(way login.Way) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.broken == nil {
+		m.broken = make(map[login.Way]bool)
+	}
+	m.broken[way] = true
+}
+
+// working are the ways to log in that are not known to be broken, or all of them.
+func (m *manners) working(ways []login.Way) []login.Way {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	working := slices.DeleteFunc(slices.Clone(ways), func(way login.Way) bool { return m.broken[way] })
+	if len(working) == 0 {
+		return ways
+	}
+	return working
 }
 
 // first is the way to log in that is tried first.
