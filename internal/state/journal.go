@@ -276,13 +276,13 @@ const (
 )
 
 // Ask records that messages are visible, and how far their disposition has come.
-// They stay pending, and saved, until Dispose.
+// They stay pending, and saved, until Dispose. A message that was copied stays so.
 func (s *Store) Ask(ctx context.Context, connection string, box mail.Box, refs []mail.Ref, stage mail.Stage) error {
 	if len(refs) == 0 {
 		return nil
 	}
 	statement, ok := map[mail.Stage]string{
-		mail.Asked:  visible + `, pending = 1, stage = 'ASKED'`,
+		mail.Asked:  visible + `, pending = 1, stage = CASE stage WHEN 'COPIED' THEN stage ELSE 'ASKED' END`,
 		mail.Copied: visible + `, pending = 1, stage = 'COPIED'`,
 	}[stage]
 	what := "record what the server was asked for messages of " + connection
