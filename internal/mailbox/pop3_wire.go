@@ -78,9 +78,10 @@ func (w *wire) body(dst io.Writer) (int64, error) {
 }
 
 // unstuff takes off the dot that was put before a line that begins with one,
-// and keeps every other octet. Only CRLF "." CRLF ends a reply, so that a line
-// of a lone dot with bare LFs around it, inside a message, does not. From a
-// server that ends its own lines in a bare LF, LF "." LF ends it.
+// and keeps every other octet: also a dot that no other one follows, since it is
+// part of a line to which the server has not added any. Only CRLF "." CRLF ends a
+// reply, so that a line of a lone dot with bare LFs around it, inside a message,
+// does not. From a server that ends its own lines in a bare LF, LF "." LF ends it.
 func unstuff(r *bufio.Reader, out *bufio.Writer, lf bool) (n int64, err error) {
 	start, last := true, byte(0) // at the start of a line; the octet before
 	for {
@@ -95,11 +96,9 @@ func unstuff(r *bufio.Reader, out *bufio.Writer, lf bool) (n int64, err error) {
 			if string(part) == ".\r\n" || lf && string(part) == ".\n" {
 				return n, nil
 			}
-			last, part = '.', part[1:]
-		}
-		if len(part) == 0 { // a lone dot filled the buffer
-			start = false
-			continue
+			if len(part) > 1 && part[1] == '.' {
+				part = part[1:]
+			}
 		}
 		k, err := out.Write(part)
 		n += int64(k)
