@@ -14,10 +14,8 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"hash/fnv"
 	"io/fs"
 	"os"
@@ -82,11 +80,7 @@ func (s *Store) write(c *mail.Connection, box mail.Box, m *mail.Message, entry *
 	if err != nil {
 		return failure(c.Folder, err)
 	}
-	described := c.Described() || c.Format == mail.Attachments
 	w := &writer{file: file, digester: mail.NewDigester()}
-	if described {
-		w.hash = sha256.New()
-	}
 	entry.File = file
 	// Not before there is a file in it: an overlay file system makes a folder
 	// anew when it is first written to.
@@ -101,9 +95,9 @@ func (s *Store) write(c *mail.Connection, box mail.Box, m *mail.Message, entry *
 	if c.Format == mail.Maildir && !m.Received.IsZero() { // which readers take it from
 		s.timeSet(c.Folder, os.Chtimes(path, m.Received, m.Received))
 	}
-	entry.Octets, entry.Digest = w.n, w.digester.Sum()
-	if described {
-		w.hash.Sum(entry.SHA256[:0])
+	entry.Octets = w.n
+	entry.Digest, entry.SHA256 = w.digester.Sum()
+	if c.Described() || c.Format == mail.Attachments {
 		return s.describe(c, box, m, entry)
 	}
 	return nil
@@ -117,7 +111,6 @@ func writable(mode fs.FileMode) fs.FileMode { return mode | 0o600 }
 type writer struct {
 	file     *os.File
 	digester *mail.Digester
-	hash     hash.Hash // of all that is written; nil where nobody asks for it
 	n        int64
 }
 
@@ -125,9 +118,6 @@ type writer struct {
 func (w *writer) Write(p []byte) (int, error) {
 	n, err := w.file.Write(p)
 	_, _ = w.digester.Write(p[:n]) // never fails
-	if w.hash != nil {
-		w.hash.Write(p[:n])
-	}
 	w.n += int64(n)
 	if err != nil {
 		return n, failure(filepath.Dir(w.file.Name()), err)

@@ -20,13 +20,14 @@ var records = []string{"status:", "x-status:", "x-keywords:", "x-uid:", "x-uidl:
 // longestRecord is how many bytes of a line tell whether it is one of them.
 const longestRecord = len("x-imapbase:")
 
-// Digester is written the bytes of a message, in any pieces, and knows its Digest.
+// Digester is written the bytes of a message, in any pieces, and knows its digests.
 type Digester struct {
-	hash   hash.Hash
-	start  []byte // of a line that is not known yet to be a record or not
-	inside bool   // the line is known, and goes on
-	drops  bool   // it is a record
-	body   bool   // the header is over
+	hash   hash.Hash // without records
+	whole  hash.Hash // with them; nil as long as there are none
+	start  []byte    // of a line that is not known yet to be a record or not
+	inside bool      // the line is known, and goes on
+	drops  bool      // it is a record
+	body   bool      // the header is over
 }
 
 // NewDigester returns a Digester of a message.
@@ -53,7 +54,7 @@ func (d *Digester) take(p []byte) {
 	ends := p[len(p)-1] == '\n'
 	switch {
 	case d.body:
-		d.hash.Write(p)
+		d.add(p)
 	case d.inside:
 		d.add(p)
 		d.inside = !ends
@@ -80,14 +81,29 @@ func (d *Digester) settle() {
 }
 
 func (d *Digester) add(p []byte) {
+	if d.drops && d.whole == nil {
+		whole, err := d.hash.(hash.Cloner).Clone()
+		if err != nil {
+			panic(err) // SHA-256 can always be cloned
+		}
+		d.whole = whole.(hash.Hash)
+	}
 	if !d.drops {
 		d.hash.Write(p)
 	}
+	if d.whole != nil {
+		d.whole.Write(p)
+	}
 }
 
-// Sum is the Digest of what was written, which is all of the message.
-func (d *Digester) Sum() (sum Digest) {
+// Sum is the Digest of what was written, which is all of the message, and the SHA-256
+// of all of its bytes. Digests that earlier versions recorded are of the second kind.
+func (d *Digester) Sum() (digest, whole Digest) {
 	d.settle()
-	d.hash.Sum(sum[:0])
-	return sum
+	d.hash.Sum(digest[:0])
+	if d.whole == nil {
+		return digest, digest
+	}
+	d.whole.Sum(whole[:0])
+	return digest, whole
 }

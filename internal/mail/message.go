@@ -138,9 +138,7 @@ type Entry struct {
 	Stage  Stage  // how far its disposition has come
 	Facts  []byte // JSON, for the command that is to be run; nil where there is none
 
-	// SHA256 is that of all that was written; zero where nobody asks for it, and in
-	// the journal.
-	SHA256 [32]byte
+	SHA256 Digest // of all that was written; zero in what the journal returns
 	// File is what was written and is not durable yet. It is open until
 	// folder.Store has synced or discarded it, and nil in the journal.
 	File *os.File

@@ -288,14 +288,19 @@ func (p *pass) take(ctx context.Context, m mail.Message) (mail.Entry, error) {
 	if !p.ledger.Rebuilt {
 		return entry, nil
 	}
-	known, err := p.Journal.Recognise(ctx, p.c.Name, entry.Digest)
+	digest := entry.Digest
+	known, err := p.Journal.Recognise(ctx, p.c.Name, digest)
+	if err == nil && !known && entry.SHA256 != digest { // as an earlier version recorded it
+		digest = entry.SHA256
+		known, err = p.Journal.Recognise(ctx, p.c.Name, digest)
+	}
 	if err == nil && !known {
 		return entry, nil
 	}
 	if err = errors.Join(err, p.Folder.Discard(entry)); err != nil {
 		return entry, err
 	}
-	return mail.Entry{Ref: entry.Ref, Octets: entry.Octets, Digest: entry.Digest}, nil
+	return mail.Entry{Ref: entry.Ref, Octets: entry.Octets, Digest: digest}, nil
 }
 
 // setUnwanted notes a message that is not wanted.

@@ -179,3 +179,37 @@ func TestAServersRecordsMakeNoOtherMessage(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatAnEarlierVersionSavedIsNoOtherMessage: it recorded digests with the
+// fields that servers write into a header.
+func TestWhatAnEarlierVersionSavedIsNoOtherMessage(t *testing.T) {
+	t.Parallel()
+	for _, store := range everyStore {
+		for _, dispose := range []disposition.Disposition{disposition.Delete, disposition.Keep} {
+			t.Run(fmt.Sprint(store, " ", dispose), func(t *testing.T) {
+				t.Parallel()
+				r := newRig(t, store, dispose)
+				r.consumer = func(string) bool { return true }
+				r.add(1, "Subject: a\r\nX-UID: 1\r\n\r\na\r\n")
+				r.letters[0].size = 1000
+				r.earlier = true
+				if dispose == disposition.Delete {
+					r.at = once("commit", errWire)
+					r.fails(mail.KindNetwork)
+				} else {
+					r.poll(mail.OutcomeSaved)
+					r.validity++
+					r.letters[0].uidl = "new"
+				}
+				r.earlier = false
+				r.letters[0].size = 0
+				for range 2 {
+					if result := r.Poll(t.Context(), r.c); result.Err != nil || result.Messages != 0 {
+						t.Errorf("a later job saves %d messages, %v", result.Messages, result.Err)
+					}
+				}
+				r.same("pending", 0, len(r.ledger().Pending))
+			})
+		}
+	}
+}

@@ -169,10 +169,11 @@ func (p *pass) compare(ctx context.Context, doubted []mail.Entry, m *matched) er
 		if _, err := msg.Body.WriteTo(digester); err != nil {
 			return err
 		}
+		digest, whole := digester.Sum()
 		at := slices.IndexFunc(doubted, func(e mail.Entry) bool { return msg.Same(e.Ref) })
 		switch {
 		case at < 0:
-		case digester.Sum() == doubted[at].Digest:
+		case doubted[at].Digest == digest, doubted[at].Digest == whole: // as an earlier version recorded it
 			m.present = append(m.present, doubted[at].Ref)
 		default:
 			m.others = append(m.others, doubted[at].Ref)
