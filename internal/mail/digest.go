@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"hash"
 	"slices"
-	"strings"
 )
 
 // Digest identifies a message by its content: the SHA-256 of its bytes, without the
@@ -15,7 +14,9 @@ type Digest [sha256.Size]byte
 // records are header fields that belong to the server, not to the message. Servers
 // with mbox files (mailutils, UW imapd, qpopper) keep UIDs and flags there, serve the
 // fields as part of the message, and change them from one session to the next.
-var records = []string{"status:", "x-status:", "x-keywords:", "x-uid:", "x-uidl:", "x-imap:", "x-imapbase:"}
+var records = [][]byte{
+	[]byte("status:"), []byte("x-status:"), []byte("x-keywords:"), []byte("x-uid:"), []byte("x-uidl:"), []byte("x-imap:"), []byte("x-imapbase:"),
+}
 
 // longestRecord is how many bytes of a line tell whether it is one of them.
 const longestRecord = len("x-imapbase:")
@@ -69,12 +70,13 @@ func (d *Digester) take(p []byte) {
 
 // settle tells by the start of a line what it is.
 func (d *Digester) settle() {
-	line := strings.ToLower(string(d.start))
-	switch {
-	case line == "\n", line == "\r\n":
+	switch line := d.start; {
+	case string(line) == "\n", string(line) == "\r\n":
 		d.body, d.drops = true, false
-	case line != "" && line[0] != ' ' && line[0] != '\t': // else the line before goes on
-		d.drops = slices.ContainsFunc(records, func(field string) bool { return strings.HasPrefix(line, field) })
+	case len(line) > 0 && line[0] != ' ' && line[0] != '\t': // else the line before goes on
+		d.drops = slices.ContainsFunc(records, func(field []byte) bool {
+			return len(line) >= len(field) && bytes.EqualFold(line[:len(field)], field)
+		})
 	}
 	d.add(d.start)
 	d.start = d.start[:0]

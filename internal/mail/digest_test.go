@@ -64,7 +64,7 @@ func FuzzDigester(f *testing.F) {
 		}
 		lower := strings.ToLower(string(text))
 		for _, field := range records {
-			if strings.Contains(lower, field) {
+			if strings.Contains(lower, string(field)) {
 				return
 			}
 		}

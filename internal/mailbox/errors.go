@@ -34,16 +34,16 @@ func (r *refusal) Error() string {
 	return fmt.Sprintf("server refused: [%s] %s", r.code, r.text)
 }
 
-// failure makes an Error out of what went wrong at a step of a session. What
-// broke the wire explains more than what a library made of it.
+// failure makes an Error out of what went wrong at a step of a session, unless it
+// is one already. What broke the wire explains more than what a library made of it.
 func (w *wire) failure(op string, err error) error {
-	// A wire that is closed on this side was closed for what err says.
-	if broken := w.conn.err(); broken != nil && !errors.Is(broken, net.ErrClosed) && !isRefusal(err) {
-		err = broken
-	}
 	var done *mail.Error
 	if errors.As(err, &done) {
 		return done
+	}
+	// A wire that is closed on this side was closed for what err says.
+	if broken := w.conn.err(); broken != nil && !errors.Is(broken, net.ErrClosed) && !isRefusal(err) {
+		err = broken
 	}
 	if w.asked && tlspolicy.Alert(err) != "" {
 		return w.keyFailure(op, err)

@@ -222,14 +222,15 @@ func (s *imapSession) offered() []login.Way {
 	return ways
 }
 
-// introduce says which program this is (RFC 2971), where the server may want to
-// know, and does not wait: whatever it answers, there is nothing to do about it.
-func (s *imapSession) introduce() {
+// introduce says which program this is (RFC 2971), once, where the server may want
+// to know, and does not wait: whatever it answers, there is nothing to do about it.
+func (s *imapSession) introduce() (said bool) {
 	if s.c.ClientID.Disabled || !s.caps.Has(imap.CapID) || s.out.id != "" {
-		return
+		return false
 	}
 	s.out.id = clientID(s.opener.Version, s.c.ClientID.Fields)
 	s.client.ID(nil)
+	return true
 }
 
 // clientID is what the client says of itself, in the words of IMAP.
@@ -253,8 +254,13 @@ func (s *imapSession) open() (string, error) {
 		s.slow()
 	}
 	_, err := s.selected.Wait()
+	if err = s.fail(mail.OpOpenMailbox, err); isRefusal(err) && s.introduce() { // it has ID behind the login alone
+		s.sendSelect()
+		_, err = s.selected.Wait()
+		err = s.fail(mail.OpOpenMailbox, err)
+	}
 	if err != nil {
-		return "", s.notOpened(s.fail(mail.OpOpenMailbox, err))
+		return "", s.notOpened(err)
 	}
 	s.ahead = false
 	s.slow()

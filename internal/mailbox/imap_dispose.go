@@ -269,15 +269,15 @@ func (s *imapSession) checked(uids imap.UIDSet, undone imap.SearchCriteria, send
 	if look != nil {
 		found, failed = look()
 	}
+	err = s.fail(mail.OpDispose, cmp.Or(err, failed)) // while it is known what was sent ahead
 	s.ahead = false
 	ours := rangesIn(uids)
-	if err == nil && failed == nil && len(found.And(ours)) > 0 {
+	if err == nil && len(found.And(ours)) > 0 {
 		if err = imapRefusal(s.client.Noop().Wait()); err == nil || isRefusal(err) {
-			err = nil
-			found, failed = s.find(undone)()
+			found, err = s.find(undone)()
 		}
 	}
-	if err = cmp.Or(err, failed); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	return found.And(ours), nil

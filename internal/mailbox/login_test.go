@@ -282,14 +282,13 @@ func TestChannelBinding(t *testing.T) {
 	}
 }
 
-// bound is the server's side of a conversation that is bound to its TLS session,
-// or to another one.
-func bound(t *testing.T, state tls.ConnectionState, certificate tls.Certificate, forge bool) *scram.ServerConversation {
-	known, err := scram.SHA256.NewClient("u", "secret", "")
+// scramServer is one that knows the password of u.
+func scramServer(t *testing.T) *scram.Server {
+	client, err := scram.SHA256.NewClient("u", "secret", "")
 	if err != nil {
 		t.Error(err)
 	}
-	stored, err := known.GetStoredCredentialsWithError(scram.KeyFactors{Salt: "salt", Iters: 4096})
+	stored, err := client.GetStoredCredentialsWithError(scram.KeyFactors{Salt: "salt", Iters: 4096})
 	if err != nil {
 		t.Error(err)
 	}
@@ -297,6 +296,12 @@ func bound(t *testing.T, state tls.ConnectionState, certificate tls.Certificate,
 	if err != nil {
 		t.Error(err)
 	}
+	return server
+}
+
+// bound is the server's side of a conversation that is bound to its TLS session,
+// or to another one.
+func bound(t *testing.T, state tls.ConnectionState, certificate tls.Certificate, forge bool) *scram.ServerConversation {
 	bind := scram.NewTLSExporterBinding
 	if state.Version < tls.VersionTLS13 {
 		bind = scram.NewTLSServerEndpointBinding
@@ -313,7 +318,7 @@ func bound(t *testing.T, state tls.ConnectionState, certificate tls.Certificate,
 	if forge {
 		binding.Data = append([]byte{^binding.Data[0]}, binding.Data[1:]...)
 	}
-	return server.NewConversationWithChannelBindingRequired(binding)
+	return scramServer(t).NewConversationWithChannelBindingRequired(binding)
 }
 
 // TestAPasswordThatStaysOutOfClearText is said to, where it is what may be missing.

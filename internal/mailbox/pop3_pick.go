@@ -51,7 +51,7 @@ func (s *pop3Session) oldest(q mail.Query) ([]mail.Ref, error) {
 		id, err = s.top(1)
 	}
 	ref := mail.Ref{Num: 1, UIDL: id}
-	if err != nil || excluded(q, ref) {
+	if err != nil || id == "" || excluded(q, ref) {
 		return nil, ignoreRefusal(err)
 	}
 	return []mail.Ref{ref}, nil
@@ -222,17 +222,18 @@ func (s *pop3Session) uidl(num int) (string, error) {
 	return s.idOf(value), err
 }
 
-// one runs UIDL or LIST for one message.
+// one runs UIDL or LIST for one message. It is empty where the server says nothing
+// of it.
 func (s *pop3Session) one(command string, num int) (string, error) {
 	text, err := s.do(command, num)
 	if err != nil {
 		return "", err
 	}
 	fields := strings.Fields(text)
-	if len(fields) < 2 || fields[0] != strconv.Itoa(num) {
+	if len(fields) == 0 || fields[0] != strconv.Itoa(num) {
 		return "", fmt.Errorf("server lists no message in answer to %s %d: %q", command, num, text)
 	}
-	return fields[1], nil
+	return strings.Join(fields[1:min(2, len(fields))], ""), nil
 }
 
 // maxID bounds an id, in octets. RFC 1939 allows a unique-id 70; longer ones

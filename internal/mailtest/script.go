@@ -248,6 +248,18 @@ func (c *Conn) Stall() {
 	c.end(err)
 }
 
+// Lose reads what comes within that time, and forgets it. It returns how many
+// octets that were.
+func (c *Conn) Lose(within time.Duration) int64 {
+	_ = c.net.SetReadDeadline(time.Now().Add(within))
+	n, err := io.Copy(io.Discard, c.r)
+	var timeout net.Error
+	if !errors.As(err, &timeout) || !timeout.Timeout() {
+		c.end(err)
+	}
+	return n
+}
+
 // Flood sends chunk again and again until the client goes away or the test
 // ends.
 func (c *Conn) Flood(chunk []byte) {

@@ -1,6 +1,7 @@
 package hostile
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -16,12 +17,13 @@ import (
 // what odd does.
 type box struct {
 	store mail.StoreType
-	caps  string // what the IMAP server has beside IMAP4rev1
+	caps  string // what the server has beside IMAP4rev1; a POP3 server without any does not know CAPA
 
 	mu       sync.Mutex
 	validity uint32
 	messages []*message
 	touched  []string // messages that the client marked or removed
+	copied   []string // messages that the client copied or moved to another mailbox
 	odd      odd      // nil once the server is mended
 }
 
@@ -30,66 +32,20 @@ type message struct {
 	uid           uint32
 	uidl          string
 	body          string
+	said          int // the size that the server says; 0: the true one
+	structure     string
 	seen, deleted bool
+	stays         bool // it is not removed, until the server is mended
 }
 
-// odd is what is wrong with a server. It answers a line of the client in its
-// own way, or reports false and leaves it to the server. The line of the
-// greeting is empty.
-type odd func(b *box, c *mailtest.Conn, line string) bool
-
-// on answers every line that matches a pattern with a reply, and then does
-// what is to be done.
-func on(pattern, reply string, then ...func(*mailtest.Conn)) odd {
-	re := regexp.MustCompile("(?i)" + pattern)
-	return func(_ *box, c *mailtest.Conn, line string) bool {
-		if !re.MatchString(line) {
-			return false
-		}
-		c.Send(reply)
-		for _, do := range then {
-			do(c)
-		}
-		return true
-	}
-}
-
-// all is odd in several ways; the first that knows an answer gives it.
-func all(odds ...odd) odd {
-	return func(b *box, c *mailtest.Conn, line string) bool {
-		return slices.ContainsFunc(odds, func(o odd) bool { return o(b, c, line) })
-	}
-}
-
-// before does something to the mailbox ahead of the answer to a line that
-// matches a pattern, the first time.
-func before(pattern string, do func(b *box)) odd {
-	re := regexp.MustCompile("(?i)" + pattern)
-	var once sync.Once
-	return func(b *box, _ *mailtest.Conn, line string) bool {
-		if re.MatchString(line) {
-			once.Do(func() {
-				b.mu.Lock()
-				defer b.mu.Unlock()
-				do(b)
-			})
-		}
-		return false
-	}
-}
-
-func stall(c *mailtest.Conn) { c.Stall() }
-func cut(c *mailtest.Conn)   { c.Cut() }
-
-// flood sends a chunk until the client has had enough.
-func flood(chunk string) func(*mailtest.Conn) {
-	big := []byte(strings.Repeat(chunk, 1+64<<10/len(chunk)))
-	return func(c *mailtest.Conn) { c.Flood(big) }
-}
+func (m *message) size() int { return cmp.Or(m.said, len(m.body)) }
 
 // newBox is a mailbox with these messages.
 func newBox(store mail.StoreType, bodies ...string) *box {
-	b := &box{store: store, caps: "UIDPLUS", validity: 7}
+	b := &box{store: store, validity: 7}
+	if store == mail.IMAP {
+		b.caps = "UIDPLUS"
+	}
 	for _, body := range bodies {
 		b.add(body)
 	}
@@ -114,6 +70,9 @@ func (b *box) mend() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.odd = nil
+	for _, m := range b.messages {
+		m.stays = false
+	}
 }
 
 // bodies are the messages that the server holds, and those that the client
@@ -143,7 +102,7 @@ func (b *box) serve(c *mailtest.Conn) {
 	}
 }
 
-var uidSet = regexp.MustCompile(`UID(?: FETCH| STORE| EXPUNGE)? ([0-9:,]+)`)
+var uidSet = regexp.MustCompile(`UID(?: FETCH| STORE| EXPUNGE| COPY| MOVE)? ([0-9:,]+)`)
 
 // within reports whether a UID is in the set that a command names; in any case
 // where it names none.
@@ -168,9 +127,9 @@ func within(line string, uid uint32) bool {
 
 // imap speaks as much IMAP as the client does.
 func (b *box) imap(c *mailtest.Conn) {
-	caps := "[CAPABILITY IMAP4rev1 " + b.caps + "]"
+	caps := "CAPABILITY IMAP4rev1 " + b.caps
 	if !b.isOdd(c, "") {
-		c.Send("* OK " + caps + " ready\r\n")
+		c.Send("* OK [" + caps + "] ready\r\n")
 	}
 	for {
 		line := c.Line()
@@ -178,35 +137,50 @@ func (b *box) imap(c *mailtest.Conn) {
 			continue
 		}
 		_, command, _ := strings.Cut(line, " ")
-		reply, ok := "", "{tag} OK done\r\n"
 		switch word, _, _ := strings.Cut(command, " "); {
 		case word == "LOGIN":
-			ok = "{tag} OK " + caps + " in\r\n"
-		case word == "SELECT", word == "EXAMINE":
-			reply = b.selected()
+			c.Send("{tag} OK [" + caps + "] in\r\n")
+		case word == "CAPABILITY":
+			c.Send("* " + caps + "\r\n{tag} OK done\r\n")
 		case word == "LOGOUT":
-			c.Send("* BYE\r\n" + ok)
+			c.Send("* BYE\r\n{tag} OK done\r\n")
 			return
-		case strings.HasPrefix(command, "UID SEARCH"):
-			reply = b.search(command)
 		case strings.HasPrefix(command, "UID FETCH") && strings.Contains(command, "PEEK"):
-			if b.each(c, line) {
-				continue
+			if !b.each(c, line) {
+				c.Send("{tag} OK done\r\n")
 			}
-		case strings.HasPrefix(command, "UID FETCH"):
-			reply = b.fetch(command)
-		case strings.HasPrefix(command, "UID STORE"):
-			b.flag(command)
-		case strings.HasPrefix(command, "UID EXPUNGE"), word == "EXPUNGE":
-			reply = b.expunge(command)
-		case word == "STATUS":
-			b.mu.Lock()
-			reply = fmt.Sprintf("* STATUS INBOX (UIDVALIDITY %d)\r\n", b.validity)
-			b.mu.Unlock()
+		default:
+			c.Send(b.answer(command))
+			c.Send("{tag} OK done\r\n")
 		}
-		c.Send(reply)
-		c.Send(ok)
 	}
+}
+
+// answer does what a command asks for, and is what comes ahead of the OK.
+func (b *box) answer(command string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch word, _, _ := strings.Cut(command, " "); {
+	case word == "SELECT", word == "EXAMINE":
+		return fmt.Sprintf("* %d EXISTS\r\n* OK [UIDVALIDITY %d] ok\r\n", len(b.messages), b.validity)
+	case word == "STATUS":
+		return fmt.Sprintf("* STATUS INBOX (UIDVALIDITY %d)\r\n", b.validity)
+	case word == "EXPUNGE", strings.HasPrefix(command, "UID EXPUNGE"):
+		return b.expunge(command)
+	case strings.HasPrefix(command, "UID SEARCH"):
+		return b.search(command)
+	case strings.HasPrefix(command, "UID FETCH"):
+		return b.fetch(command)
+	case strings.HasPrefix(command, "UID STORE"):
+		b.flag(command)
+	case strings.HasPrefix(command, "UID COPY"):
+		b.copy(command)
+	case strings.HasPrefix(command, "UID MOVE"):
+		b.copy(command)
+		b.flag(command + ` \Deleted`)
+		return b.expunge(command)
+	}
+	return ""
 }
 
 // each answers a FETCH of messages one by one, as if each had been asked for
@@ -225,20 +199,12 @@ func (b *box) each(c *mailtest.Conn, line string) (ended bool) {
 		if alone != line && b.isOdd(c, alone) {
 			return true
 		}
-		c.Send(b.fetch(alone))
+		c.Send(b.answer(alone[strings.Index(alone, "UID FETCH"):]))
 	}
 	return false
 }
 
-func (b *box) selected() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return fmt.Sprintf("* %d EXISTS\r\n* OK [UIDVALIDITY %d] ok\r\n", len(b.messages), b.validity)
-}
-
 func (b *box) search(command string) string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	reply := "* SEARCH"
 	// Those that are unread, or are among some.
 	command, or, _ := strings.Cut(command, " OR (UNSEEN) (")
@@ -256,15 +222,18 @@ func (b *box) search(command string) string {
 }
 
 func (b *box) fetch(command string) string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	reply := ""
 	for i, m := range b.messages {
 		if !within(command, m.uid) {
 			continue
 		}
-		reply += fmt.Sprintf("* %d FETCH (UID %d RFC822.SIZE %d", i+1, m.uid, len(m.body))
-		if strings.Contains(command, "BODY") {
+		reply += fmt.Sprintf("* %d FETCH (UID %d RFC822.SIZE %d", i+1, m.uid, m.size())
+		if strings.Contains(command, "INTERNALDATE") {
+			reply += ` INTERNALDATE "31-Jan-2026 08:30:00 +0000" FLAGS (\Recent)`
+		}
+		if strings.Contains(command, "BODYSTRUCTURE") {
+			reply += " BODYSTRUCTURE " + m.structure
+		} else if strings.Contains(command, "BODY") {
 			reply += fmt.Sprintf(" BODY[] {%d}\r\n%s", len(m.body), m.body)
 		}
 		reply += ")\r\n"
@@ -273,8 +242,6 @@ func (b *box) fetch(command string) string {
 }
 
 func (b *box) flag(command string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	for _, m := range b.messages {
 		if within(command, m.uid) {
 			m.seen = m.seen || strings.Contains(command, `\Seen`)
@@ -284,12 +251,18 @@ func (b *box) flag(command string) {
 	}
 }
 
+func (b *box) copy(command string) {
+	for _, m := range b.messages {
+		if within(command, m.uid) {
+			b.copied = append(b.copied, m.body)
+		}
+	}
+}
+
 func (b *box) expunge(command string) string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	reply := ""
 	b.messages = slices.DeleteFunc(b.messages, func(m *message) bool {
-		gone := m.deleted && within(command, m.uid)
+		gone := m.deleted && !m.stays && within(command, m.uid)
 		if gone {
 			reply += "* 1 EXPUNGE\r\n"
 		}
@@ -320,14 +293,16 @@ func (b *box) pop3(c *mailtest.Conn) {
 			one = held[num-1]
 		}
 		switch {
-		case word == "CAPA":
+		case word == "CAPA" && b.caps == "":
 			c.Send("-ERR unknown\r\n")
+		case word == "CAPA":
+			c.Send("+OK\r\n" + strings.ReplaceAll(b.caps, ", ", "\r\n") + "\r\n.\r\n")
 		case word == "STAT":
 			c.Send(fmt.Sprintf("+OK %d 0\r\n", len(held)))
 		case word == "UIDL" && single:
 			c.Send(fmt.Sprintf("+OK %d %s\r\n", num, one.uidl))
 		case word == "LIST" && single:
-			c.Send(fmt.Sprintf("+OK %d %d\r\n", num, len(one.body)))
+			c.Send(fmt.Sprintf("+OK %d %d\r\n", num, one.size()))
 		case word == "UIDL", word == "LIST":
 			c.Send("+OK\r\n" + listing(word, held) + ".\r\n")
 		case word == "RETR", word == "TOP":
@@ -351,7 +326,7 @@ func listing(word string, messages []*message) string {
 		if word == "UIDL" {
 			text += fmt.Sprintf("%d %s\r\n", i+1, m.uidl)
 		} else {
-			text += fmt.Sprintf("%d %d\r\n", i+1, len(m.body))
+			text += fmt.Sprintf("%d %d\r\n", i+1, m.size())
 		}
 	}
 	return text
@@ -370,5 +345,5 @@ func (b *box) removed(deleted map[*message]bool) {
 	for m := range deleted {
 		b.touched = append(b.touched, m.body)
 	}
-	b.messages = slices.DeleteFunc(b.messages, func(m *message) bool { return deleted[m] })
+	b.messages = slices.DeleteFunc(b.messages, func(m *message) bool { return deleted[m] && !m.stays })
 }

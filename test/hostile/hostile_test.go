@@ -7,8 +7,12 @@
 // Rows that need no more than a session stand beside it, in internal/mailbox:
 // a greeting that never comes, is BYE, -ERR, something else or has no end, no
 // answer to LOGIN (starttls_test.go); octets sent ahead of TLS and PREAUTH
-// under STARTTLS (same); replies to one FETCH or RETR (hostile_test.go). The
-// others stand here: those of IMAP in imap_test.go, of POP3 in pop3_test.go.
+// under STARTTLS (same); replies to one FETCH or RETR (hostile_test.go); ways to
+// log in that do not work (fallback_test.go). The others stand here: those of IMAP
+// in imap_test.go, of POP3 in pop3_test.go, and what servers of the field were seen
+// to do in field_test.go. A row of season_test.go lasts for several jobs: servers
+// that have a bad day (badday_test.go), and that do not do what they say
+// (proof_test.go).
 package hostile
 
 import (
@@ -18,6 +22,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -68,8 +73,10 @@ type row struct {
 	kind  mail.Kind
 	says  string // a part of the error
 	hint  string // a part of the hint
-	saved int    // messages that are delivered all the same
+	warns string // a part of a warning
 	never string // what the server must not be told while it is odd
+	leads string // what the hint must not speak of: it leads astray
+	saved int    // messages that are delivered all the same
 
 	gone int // messages that somebody else removed
 }
@@ -91,6 +98,7 @@ type bench struct {
 	c      *mail.Connection
 	state  string
 	log    *log
+	taken  []string // what a consumer took out of the folder
 	poll.Poller
 }
 
@@ -141,10 +149,11 @@ func newBench(t *testing.T, b *box) *bench {
 			}
 			return session, nil
 		}),
-		Folder:  folder.New(store.Instance()),
-		Journal: store,
-		Grace:   func() time.Duration { return time.Second },
-		Log:     logger,
+		Folder:   folder.New(store.Instance()),
+		Removals: &poll.Removals{},
+		Journal:  store,
+		Grace:    func() time.Duration { return time.Second },
+		Log:      logger,
 	}
 	return r
 }
@@ -212,28 +221,47 @@ func (r *bench) discreet(result mail.Result, steps string) {
 	}
 }
 
-// delivered are the octets of the files in the folder, sorted. There must be
-// no others than messages.
-func (r *bench) delivered() []string {
+// files are the octets of the messages in the folder, by path. There must be no
+// others than messages, and their descriptions where these are wanted.
+func (r *bench) files() map[string]string {
 	r.t.Helper()
-	entries, err := os.ReadDir(r.c.Folder)
+	found := make(map[string]string)
+	err := filepath.WalkDir(r.c.Folder, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		switch dir := filepath.Base(filepath.Dir(path)); {
+		case err != nil:
+			return err
+		case r.c.Format == mail.Maildir && dir == "new", r.c.Format != mail.Maildir && strings.HasSuffix(path, ".eml") && !strings.HasPrefix(d.Name(), "."):
+			found[path] = string(data)
+		case !r.c.Metadata || !strings.HasSuffix(path, ".json"):
+			r.t.Errorf("%s is in the folder: %.200q", path, data)
+		}
+		return nil
+	})
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	var found []string
-	for _, e := range entries {
-		data, err := os.ReadFile(filepath.Join(r.c.Folder, e.Name()))
-		if err != nil {
+	return found
+}
+
+// delivered are the octets of the messages that were delivered so far, sorted.
+func (r *bench) delivered() []string {
+	r.t.Helper()
+	return slices.Sorted(slices.Values(slices.AppendSeq(slices.Clone(r.taken), maps.Values(r.files()))))
+}
+
+// take is what a consumer does: it takes the messages out of the folder.
+func (r *bench) take() {
+	r.t.Helper()
+	for path, body := range r.files() {
+		r.taken = append(r.taken, body)
+		if err := os.Remove(path); err != nil {
 			r.t.Fatal(err)
 		}
-		if !strings.HasSuffix(e.Name(), ".eml") || strings.HasPrefix(e.Name(), ".") {
-			r.t.Errorf("%s is in the folder: %.200q", e.Name(), data)
-			continue
-		}
-		found = append(found, string(data))
 	}
-	slices.Sort(found)
-	return found
 }
 
 // play runs one row.
@@ -268,6 +296,7 @@ func play(t *testing.T, store mail.StoreType, row row) {
 
 	// The server is mended: what is left of the messages comes, once.
 	b.mend()
+	r.c.MaxMessages = 0
 	r.poll()
 	if result := r.poll(); result.State != mail.Succeeded || result.Messages != 0 {
 		t.Errorf("a poll of the mended server: %+v, %v", result, result.Err)
@@ -296,7 +325,13 @@ func (r *bench) judge(row row, result mail.Result) {
 	if n := len(r.delivered()); n != row.saved || result.Messages != row.saved {
 		r.t.Errorf("%d messages were delivered, %d of them are told of, not %d", n, result.Messages, row.saved)
 	}
+	if row.warns != "" && !strings.Contains(strings.Join(result.Warnings, "\n"), row.warns) {
+		r.t.Errorf("warnings: %q, not %q", result.Warnings, row.warns)
+	}
 	e := result.Err
+	if e != nil && row.leads != "" && strings.Contains(e.Hint, row.leads) {
+		r.t.Errorf("the hint leads astray: %q", e.Hint)
+	}
 	switch {
 	case row.op == "" && e != nil:
 		r.t.Errorf("failed: %v", e)

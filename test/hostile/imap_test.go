@@ -3,7 +3,6 @@ package hostile
 import (
 	"encoding/base64"
 	"fmt"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -120,9 +119,9 @@ func imapRows() []row {
 		// Memory.
 		{name: "a line without end", odd: on(selects, "* OK ", flood("A")), flood: true, op: mail.OpOpenMailbox, kind: mail.KindProtocol, says: "more than an answer may hold", never: changes},
 		{name: "replies without end", odd: on(search, "", flood("* 3 EXISTS\r\n")), flood: true, op: mail.OpPick, kind: mail.KindProtocol, says: "more than an answer may hold", never: changes},
-		{name: "SEARCH without end", odd: on(search, "* SEARCH", flood(" 1 3")), flood: true, op: mail.OpPick, kind: mail.KindProtocol, says: "more than an answer may hold", never: changes},
-		{name: "ESEARCH without end", prepare: esearch, odd: on(search, "* ESEARCH (TAG \"{tag}\") UID ALL 1", flood(",1,3")), flood: true, op: mail.OpPick, kind: mail.KindProtocol, says: "more than an answer may hold", never: changes},
-		{name: "capabilities without end", odd: on(login, "* CAPABILITY", flood(" X=Y")), flood: true, op: mail.OpAuthenticate, kind: mail.KindProtocol, says: "more than an answer may hold", never: selects},
+		{name: "SEARCH without end", odd: on(search, "* SEARCH", flood(" 1 3")), flood: true, op: mail.OpPick, kind: mail.KindProtocol, says: "more than", never: changes},
+		{name: "ESEARCH without end", prepare: esearch, odd: on(search, "* ESEARCH (TAG \"{tag}\") UID ALL 1", flood(",1,3")), flood: true, op: mail.OpPick, kind: mail.KindProtocol, says: "more than", never: changes},
+		{name: "capabilities without end", odd: on(login, "* CAPABILITY", flood(" X=Y")), flood: true, op: mail.OpAuthenticate, kind: mail.KindProtocol, says: "more than", never: selects},
 		{
 			name: "a literal of 5 GiB that is sent for a while", flood: true,
 			odd: on(fetch1, "* 1 FETCH (UID 1 BODY[] {5368709120}\r\n", func(c *mailtest.Conn) {
@@ -188,19 +187,19 @@ func imapRows() []row {
 		{name: "a mailbox that holds 4294967295 messages, and a literal of 1 GiB", flood: true, odd: all(on(selects, "* 4294967295 EXISTS\r\n* OK [UIDVALIDITY 7] ok\r\n{tag} OK done\r\n"), on(search, "* 1 FETCH (ENVELOPE ({1073741824}\r\n", flood("A"))), op: mail.OpPick, kind: mail.KindProtocol, says: "more than an answer may hold", never: changes},
 		{name: "a mailbox that holds 4294967295 messages, and nested parentheses", flood: true, odd: all(on(selects, "* 4294967295 EXISTS\r\n* OK [UIDVALIDITY 7] ok\r\n{tag} OK done\r\n"), on(search, "* 1 FETCH (BODYSTRUCTURE ", flood("("))), op: mail.OpPick, kind: mail.KindProtocol, never: changes},
 		{name: "a million parentheses", flood: true, odd: ahead(search, "* 1 FETCH (BODYSTRUCTURE "+strings.Repeat("(", 500_000)+strings.Repeat(")", 500_000)+")\r\n"), saved: 3},
+		{name: "a count of 4294967295 messages, and numbers without end", prepare: esearch, flood: true, odd: all(on(`RETURN \(MIN`, "* ESEARCH (TAG \"{tag}\") UID MIN 1 MAX 4294967295 COUNT 4294967295\r\n{tag} OK\r\n"), on(selects, "* 4294967295 EXISTS\r\n* OK [UIDVALIDITY 7] ok\r\n{tag} OK done\r\n"), on(`RETURN \(ALL`, "* ESEARCH (TAG \"{tag}\") UID ALL 1", flood(",1,3"))), op: mail.OpPick, kind: mail.KindProtocol, says: "more than", never: changes},
+		{name: "literals without end that nobody asked for", flood: true, odd: on(search, "", flood("* XYZZY {3}\r\n((\" {1}\r\n)\r\n")), op: mail.OpPick, kind: mail.KindProtocol, says: "more than an answer may hold", never: changes},
+		{name: "parentheses of other responses", flood: true, odd: ahead(search, nested("* LIST (")+nested("* STATUS x (")+nested("* NAMESPACE (")+nested("* ESEARCH (TAG \"x\") UID X (")+nested("* OK [X (")), saved: 3},
+		{name: "parentheses in a body structure that was asked for", flood: true, with: attached, prepare: filed(strings.Repeat("(", 150_000) + strings.Repeat(")", 150_000)), saved: 3},
+		{name: "a quoted string without an end", flood: true, odd: on(search, "* 1 FETCH (ENVELOPE (\"", flood("a\\\"(")), op: mail.OpPick, kind: mail.KindProtocol, never: changes},
+		{name: "removals without end", flood: true, odd: on(expunge, "", flood("* 1 EXPUNGE\r\n")), op: mail.OpDispose, kind: mail.KindProtocol, says: "more than an answer may hold", saved: 3},
 		{name: "numbers in the worst order", flood: true, odd: on(search, "* SEARCH"+worst()+"\r\n{tag} OK\r\n")},
 	}
 }
 
-// ahead says something ahead of the answer to every line that matches a pattern.
-func ahead(pattern, text string) odd {
-	re := regexp.MustCompile("(?i)" + pattern)
-	return func(_ *box, c *mailtest.Conn, line string) bool {
-		if line != "" && re.MatchString(line) {
-			c.Send(text)
-		}
-		return false
-	}
+// nested is a response with parentheses in parentheses.
+func nested(begin string) string {
+	return begin + strings.Repeat("(", 50_000) + strings.Repeat(")", 50_000) + "\r\n"
 }
 
 // worst is as many numbers as an answer may hold, every second one, downwards.
@@ -210,17 +209,6 @@ func worst() string {
 		fmt.Fprintf(&b, " %d", n)
 	}
 	return b.String()
-}
-
-// drip says one octet at a time, and never for long enough to count as silent.
-func drip(c *mailtest.Conn) {
-	c.Send("* OK ")
-	tick := time.NewTicker(silence / 8)
-	defer tick.Stop()
-	for {
-		c.Send("A")
-		<-tick.C
-	}
 }
 
 func TestIMAP(t *testing.T) {
