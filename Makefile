@@ -65,6 +65,7 @@ test-servers: ## Run the real binary against Cyrus, Courier, mailutils and perdi
 torture: ## Inject faults for hours: TORTURE is how long each row of each experiment goes on
 	scripts/install-test-servers
 	$(SERVERS) POLLER_TORTURE=$(TORTURE) go test $(ANEW) -parallel 4 -timeout 12h -v ./test/torture | grep -E '^\||FAIL|^ok|_test.go'
+	$(SERVERS) POLLER_TORTURE=$(TORTURE) go test $(ANEW) -timeout 12h -v -run TestFiftyHostileServers ./test/hostile | grep -E '^\||FAIL|^ok|_test.go'
 	$(SERVERS) POLLER_TORTURE=$(TORTURE) go -C $(WIRES) test $(ANEW) -parallel 4 -timeout 12h -v . | grep -E '^\||FAIL|^ok|_test.go'
 
 .PHONY: mutants

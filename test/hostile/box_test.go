@@ -21,6 +21,7 @@ type box struct {
 
 	mu       sync.Mutex
 	validity uint32
+	last     uint32 // UID that was given
 	messages []*message
 	touched  []string // messages that the client marked or removed
 	copied   []string // messages that the client copied or moved to another mailbox
@@ -53,11 +54,11 @@ func newBox(store mail.StoreType, bodies ...string) *box {
 }
 
 func (b *box) add(body string) {
-	uid := uint32(1)
+	b.last++
 	for _, m := range b.messages {
-		uid = max(uid, m.uid+1)
+		b.last = max(b.last, m.uid+1)
 	}
-	b.messages = append(b.messages, &message{uid: uid, uidl: fmt.Sprintf("id%d", uid), body: body})
+	b.messages = append(b.messages, &message{uid: b.last, uidl: fmt.Sprintf("id%d", b.last), body: body})
 }
 
 // remove is what another client does.

@@ -45,9 +45,15 @@ import (
 	"mailpoller/internal/mailtest"
 	"mailpoller/internal/poll"
 	"mailpoller/internal/state"
+	"mailpoller/test/rig"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// built runs the tests once the program is built.
+type built struct{ *testing.M }
+
+func (m built) Run() int { return rig.Main(m.M) }
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(built{m}) }
 
 const (
 	user   = "somebody"
