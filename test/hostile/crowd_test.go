@@ -69,7 +69,7 @@ func (s *crowd) serve(c *mailtest.Conn) {
 	turn := (c.Number - 1) / turns
 	row := s.rows[(s.from+turn)%len(s.rows)]
 	b := newBox(s.store)
-	b.validity = uint32(1 + turn) //nolint:gosec // small
+	b.validity = uint32(1 + turn)
 	for i, body := range bodies {
 		b.add(fmt.Sprintf("X-Session: %d %d\r\n%s", s.from, c.Number, body))
 		b.messages[i].uidl += fmt.Sprint("-", c.Number)

@@ -16,16 +16,22 @@ type cell struct {
 	marked  bool // another client has marked a message as deleted
 }
 
-// cells are those of a server. Where it has no UIDPLUS, deletion is one thing
-// with a message that another client has marked, and another thing without.
+// dispositions are those that a protocol has.
+var dispositions = map[mail.StoreType][]disposition.Disposition{
+	mail.IMAP: append(disposition.Dispositions(), disposition.Move),
+	mail.POP3: disposition.Dispositions(),
+}
+
+// cells are those of a server. Where it has no UIDPLUS, to remove messages is one
+// thing with a message that another client has marked, and another thing without.
 func (s *server) cells() []cell {
 	var all []cell
 	for _, store := range []mail.StoreType{mail.IMAP, mail.POP3} {
 		for _, pull := range disposition.Pulls() {
-			for _, dispose := range disposition.Dispositions() {
+			for _, dispose := range dispositions[store] {
 				c := cell{store, pull, dispose, store == mail.IMAP}
 				all = append(all, c)
-				if c.marked && dispose == disposition.Delete && s.noUIDPLUS.why != "" {
+				if c.marked && dispose.Removes() && s.noUIDPLUS.why != "" {
 					c.marked = false
 					all = append(all, c)
 				}
@@ -65,7 +71,7 @@ func (c cell) saves() []string {
 
 // idle is the outcome of a job that finds nothing to save.
 func (c cell) idle() string {
-	if c.dispose != disposition.Delete && !c.pull.Unread {
+	if !c.dispose.Removes() && !c.pull.Unread {
 		return "unchanged"
 	}
 	return "empty"
@@ -74,7 +80,7 @@ func (c cell) idle() string {
 // leaves is what is on the server once messages were saved, by name, given what
 // was there before.
 func (c cell) leaves(s *server, before mailbox, saved []string) []held {
-	stay := c.dispose != disposition.Delete || c.store == mail.IMAP && c.marked && s.noUIDPLUS.why != ""
+	stay := !c.dispose.Removes() || c.marked && s.noUIDPLUS.why != ""
 	var left []held
 	for _, m := range before.messages {
 		if !slices.Contains(saved, m.name()) {
@@ -85,7 +91,10 @@ func (c cell) leaves(s *server, before mailbox, saved []string) []held {
 			continue
 		}
 		if c.store == mail.IMAP && c.dispose != disposition.Keep {
-			flag := map[disposition.Disposition]string{disposition.Seen: `\Seen`, disposition.Delete: `\Deleted`}[c.dispose]
+			flag := `\Deleted`
+			if c.dispose == disposition.Seen {
+				flag = `\Seen`
+			}
 			m.flags = append(slices.Clone(m.flags), flag)
 			slices.Sort(m.flags)
 			m.flags = slices.Compact(m.flags)
@@ -93,4 +102,15 @@ func (c cell) leaves(s *server, before mailbox, saved []string) []held {
 		left = append(left, m)
 	}
 	return left
+}
+
+// moves is what is in the mailbox that messages are moved to once they were saved.
+func (c cell) moves(before mailbox, saved []string) []held {
+	var moved []held
+	for _, m := range before.messages {
+		if c.dispose == disposition.Move && slices.Contains(saved, m.name()) {
+			moved = append(moved, m)
+		}
+	}
+	return moved
 }

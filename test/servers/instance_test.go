@@ -70,7 +70,7 @@ var portNames = map[string]port{
 var configuration embed.FS
 
 const (
-	accounts = 160  // of every server
+	accounts = 200  // of every server
 	uid      = 2000 // who their mail belongs to
 	// startTimeout bounds a start, which takes a second or two.
 	startTimeout = 60 * time.Second
@@ -365,11 +365,17 @@ func (l *transcript) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// tail is the end of it.
-func (l *transcript) tail() string {
+// all of it, so far.
+func (l *transcript) all() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return string(l.b[max(0, len(l.b)-8000):])
+	return string(l.b)
+}
+
+// tail is the end of it.
+func (l *transcript) tail() string {
+	all := l.all()
+	return all[max(0, len(all)-8000):]
 }
 
 var process = regexp.MustCompile(`\[\d+\]`)
@@ -377,9 +383,7 @@ var process = regexp.MustCompile(`\[\d+\]`)
 // about is what was said of a user: by lines that name it, and by the processes
 // that wrote those.
 func (l *transcript) about(user string) string {
-	l.mu.Lock()
-	lines := strings.Split(string(l.b), "\n")
-	l.mu.Unlock()
+	lines := strings.Split(l.all(), "\n")
 	speakers := make(map[string]bool)
 	for _, line := range lines {
 		if strings.Contains(line, user) {

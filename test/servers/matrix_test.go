@@ -1,10 +1,12 @@
 package servers
 
 import (
+	"cmp"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"mailpoller/internal/disposition"
@@ -17,6 +19,9 @@ type site struct {
 	server
 	front *instance // what the program under test speaks to
 	back  *instance // where the mail is; the same, but for a proxy
+
+	once   sync.Mutex
+	before map[cell]mailbox // see mailboxes
 }
 
 // startServer starts a server, and what is behind it.
@@ -24,14 +29,14 @@ func startServer(t *testing.T, s server) *site {
 	t.Helper()
 	if s.behind == "" {
 		one := start(t, s.program, nil)
-		return &site{s, one, one}
+		return &site{server: s, front: one, back: one}
 	}
 	back := start(t, s.behind, nil)
 	front := start(t, s.program, map[string]any{"Backend": map[string]int{
 		"IMAP": back.Port(mail.IMAP, mail.NoTLS), "POP3": back.Port(mail.POP3, mail.NoTLS),
 	}})
 	front.Password = back.Password
-	return &site{s, front, back}
+	return &site{server: s, front: front, back: back}
 }
 
 // fill makes a user with the samples in the mailbox.
@@ -49,7 +54,22 @@ func (s *site) look(t *testing.T, store mail.StoreType, user string) mailbox {
 	if store == mail.POP3 {
 		return lookPOP3(t, number, user, s.back.Password)
 	}
-	return loginIMAP(t, number, user, s.back.Password).look()
+	return loginIMAP(t, number, user, s.back.Password).look("INBOX")
+}
+
+// lookAtArchive is what a plain client finds where messages were moved to.
+func (s *site) lookAtArchive(t *testing.T, user string) mailbox {
+	t.Helper()
+	return loginIMAP(t, s.back.Port(mail.IMAP, mail.NoTLS), user, s.back.Password).look(s.archive)
+}
+
+// makeArchive makes the mailbox that messages are moved to.
+func (s *site) makeArchive(t *testing.T, user string) {
+	t.Helper()
+	c := loginIMAP(t, s.back.Port(mail.IMAP, mail.NoTLS), user, s.back.Password)
+	c.do("CREATE %s", s.archive)
+	c.do("LOGOUT")
+	c.c.Close()
 }
 
 // untouched is what a plain client finds in a mailbox that was looked at once
@@ -67,7 +87,12 @@ func (s *site) connection(t *testing.T, c cell, user string, security mail.Secur
 	settings := rig.Settings{
 		"name": c.name(), "host": "127.0.0.1", "port": s.front.Port(c.store, security), "username": user, "password": s.front.Password,
 		"store_type": c.store, "connection_security": security, "ca_file": s.front.CA.PEMFile(t),
-		"pull_disposition": c.pull.String(), "disposition": c.dispose, "max_messages": few, "timeout": "15s",
+		"pull_disposition": c.pull.String(), "max_messages": few, "timeout": "15s",
+	}
+	if c.dispose == disposition.Move {
+		settings["move_to"] = s.archive
+	} else {
+		settings["disposition"] = c.dispose
 	}
 	if e, ok := s.auth[security]; ok {
 		settings["auth"] = e.value
@@ -82,6 +107,7 @@ type trial struct {
 	folder string
 	jobs   []rig.PollView
 	left   []mailbox // after the first job, and after the last
+	moved  mailbox   // after the last, where messages are moved to
 }
 
 func TestMatrix(t *testing.T) {
@@ -90,23 +116,10 @@ func TestMatrix(t *testing.T) {
 		t.Run(row.program, func(t *testing.T) {
 			t.Parallel()
 			s := startServer(t, row)
-			before := make(map[cell]mailbox)
-			for _, c := range s.cells() {
-				key := cell{store: c.store, marked: c.marked}
-				if _, ok := before[key]; !ok {
-					before[key] = s.untouched(t, c.store, c.marked)
-				}
-			}
 			for _, security := range []mail.Security{mail.NoTLS, mail.StartTLS, mail.SSLTLS} {
 				t.Run(string(security), func(t *testing.T) {
 					t.Parallel()
-					for _, tr := range s.try(t, security) {
-						held := t.Run(tr.name(), func(t *testing.T) {
-							tr.check(t, s, before[cell{store: tr.store, marked: tr.marked}])
-							s.tell(t, tr.user)
-						})
-						tally.count(row.program, tr, security, held)
-					}
+					s.checkCells(t, security)
 				})
 			}
 			for security := range row.auth {
@@ -115,8 +128,40 @@ func TestMatrix(t *testing.T) {
 					s.keepsThePassword(t, security)
 				})
 			}
+			t.Run("cut off", func(t *testing.T) {
+				t.Parallel()
+				s.checkCuts(t)
+			})
 		})
 	}
+}
+
+// checkCells tries every cell of a server.
+func (s *site) checkCells(t *testing.T, security mail.Security) {
+	trials := s.try(t, security)
+	before := s.mailboxes(t)
+	for _, tr := range trials {
+		held := t.Run(tr.name(), func(t *testing.T) {
+			tr.check(t, s, before[cell{store: tr.store, marked: tr.marked}])
+			s.tell(t, tr.user)
+		})
+		tally.count(s.program, tr, security, held)
+	}
+}
+
+// mailboxes are what plain clients find in mailboxes that nobody else looked at, by
+// store and by whether a message is marked.
+func (s *site) mailboxes(t *testing.T) map[cell]mailbox {
+	t.Helper()
+	s.once.Lock()
+	defer s.once.Unlock()
+	if s.before == nil {
+		s.before = make(map[cell]mailbox)
+		for _, c := range []cell{{store: mail.IMAP, marked: true}, {store: mail.IMAP}, {store: mail.POP3}} {
+			s.before[c] = s.untouched(t, c.store, c.marked)
+		}
+	}
+	return s.before
 }
 
 // tell prints what the server said of a user, when the test failed.
@@ -136,6 +181,9 @@ func (s *site) try(t *testing.T, security mail.Security) []*trial {
 	var names []string
 	for _, c := range s.cells() {
 		tr := &trial{cell: c, user: s.fill(t, c.store, c.marked)}
+		if c.dispose == disposition.Move {
+			s.makeArchive(t, tr.user)
+		}
 		trials, names = append(trials, tr), append(names, c.name())
 		connections = append(connections, s.connection(t, c, tr.user, security))
 	}
@@ -160,6 +208,11 @@ func (s *site) try(t *testing.T, security mail.Security) []*trial {
 	poll()
 	poll()
 	look()
+	for _, tr := range trials {
+		if tr.dispose == disposition.Move {
+			tr.moved = s.lookAtArchive(t, tr.user)
+		}
+	}
 	return trials
 }
 
@@ -179,18 +232,20 @@ func (tr *trial) check(t *testing.T, s *site, before mailbox) {
 			t.Errorf("job %d saved %v, not %v", i+1, got, want.saved)
 		}
 		warned := slices.ContainsFunc(v.Warnings, func(w string) bool { return strings.Contains(w, "UIDPLUS") })
-		if warned != tr.warns(s, want.saved) {
+		if warned != tr.warns(s) {
 			t.Errorf("job %d: warnings %q", i+1, v.Warnings)
 		}
 	}
 	tr.checkFiles(t, s, before, names)
 	tr.checkServer(t, s, "the first job", tr.left[0], tr.leaves(&s.server, before, names[:few]))
 	tr.checkServer(t, s, "all jobs", tr.left[1], tr.leaves(&s.server, before, names))
+	tr.checkArchive(t, s, tr.moves(before, names))
 }
 
-// warns reports whether a job has to say that messages stay on the server.
-func (tr *trial) warns(s *site, saved []string) bool {
-	return len(saved) > 0 && tr.marked && tr.dispose == disposition.Delete && s.noUIDPLUS.why != ""
+// warns reports whether each job has to say that messages stay on the server: it tries
+// again to remove them.
+func (tr *trial) warns(s *site) bool {
+	return tr.marked && tr.dispose.Removes() && s.noUIDPLUS.why != ""
 }
 
 // saved are the messages in files, by name, in the order of the files.
@@ -260,6 +315,28 @@ func (tr *trial) checkServer(t *testing.T, s *site, after string, box mailbox, w
 		}
 		if !slices.Equal(got, flags) {
 			t.Errorf("after %s, %s has the flags %v, not %v", after, m.name(), got, flags)
+		}
+	}
+}
+
+// checkArchive asserts that what was moved is where it was moved to, each message
+// once and with its flags.
+func (tr *trial) checkArchive(t *testing.T, s *site, want []held) {
+	t.Helper()
+	byName := func(a, b held) int { return cmp.Compare(a.name(), b.name()) }
+	got := slices.SortedFunc(slices.Values(tr.moved.messages), byName)
+	want = slices.SortedFunc(slices.Values(want), byName)
+	if !slices.Equal(namesOf(got), namesOf(want)) {
+		t.Errorf("moved were %v, not %v", namesOf(got), namesOf(want))
+		return
+	}
+	for i, m := range got {
+		flags := unrecent(want[i].flags)
+		if s.bareCopies.why != "" {
+			flags = nil
+		}
+		if !s.same(tr.store, m.raw, want[i].raw) || !slices.Equal(unrecent(m.flags), flags) {
+			t.Errorf("%s is another where it was moved to: %v\n%.600q\nand before: %v\n%.600q", m.name(), m.flags, m.raw, flags, want[i].raw)
 		}
 	}
 }

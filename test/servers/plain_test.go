@@ -144,13 +144,13 @@ var (
 	existsOf   = regexp.MustCompile(`^\* (\d+) EXISTS`)
 )
 
-// look is what the mailbox holds. Looking changes nothing, but what a server
-// itself changes on EXAMINE and BODY.PEEK[].
-func (c imap) look() mailbox {
+// look is what a mailbox holds. Looking changes nothing, but what a server itself
+// changes on EXAMINE and BODY.PEEK[].
+func (c imap) look(name string) mailbox {
 	c.t.Helper()
 	var box mailbox
 	exists := 0
-	for _, r := range c.do("EXAMINE INBOX") {
+	for _, r := range c.do("EXAMINE %s", name) {
 		if m := validityOf.FindStringSubmatch(r.text); m != nil {
 			box.validity = number(c.t, m[1])
 		}

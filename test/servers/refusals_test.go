@@ -39,7 +39,7 @@ var setAuth = regexp.MustCompile("\\bauth(:|`)")
 func TestAServerWantsAMinuteBetweenLogins(t *testing.T) {
 	t.Parallel()
 	one := start(t, "cyrus", map[string]any{"PopMinPoll": 1})
-	s := &site{server{program: "cyrus", account: cyrusUser, deliver: byAPPEND}, one, one}
+	s := &site{server: server{program: "cyrus", account: cyrusUser, deliver: byAPPEND}, front: one, back: one}
 	c := cell{store: mail.POP3, dispose: disposition.Delete}
 	user := s.fill(t, c.store, c.marked)
 	t.Cleanup(func() { s.tell(t, user) })

@@ -29,8 +29,12 @@ func TestMain(m *testing.M) {
 type server struct {
 	program string
 	behind  string // the server that it is a proxy for
+	archive string // a mailbox that an account can make
 	account func(*testing.T, *instance) string
 	deliver func(t *testing.T, s *instance, user string, store mail.StoreType, messages []sample)
+
+	refusal    *regexp.Regexp // of a login, in its log
+	identifies *regexp.Regexp // the program that polls, in its log; nil where it has no ID
 
 	// auth is what auth: has to be where AUTO cannot log in.
 	auth map[mail.Security]exception
@@ -41,6 +45,8 @@ type server struct {
 	// noUIDPLUS is that exactly the messages that were saved cannot be removed while
 	// others are marked as deleted: all stay, marked.
 	noUIDPLUS exception
+	// bareCopies is that a copy of a message has none of its flags.
+	bareCopies exception
 }
 
 // exception is something that a server cannot do, and why.
@@ -50,11 +56,21 @@ type exception struct {
 }
 
 var servers = []server{
-	{program: "dovecot", account: anyUser, deliver: intoMaildir},
-	{program: "perdition", behind: "dovecot", account: anyUser, deliver: intoMaildir},
-	{program: "cyrus", account: cyrusUser, deliver: byAPPEND},
 	{
-		program: "courier", account: anyUser, deliver: intoMaildir,
+		program: "dovecot", archive: "Archive", account: anyUser, deliver: intoMaildir,
+		refusal: regexp.MustCompile(`auth failed, 1 attempts`), identifies: dovecotID,
+	},
+	{
+		program: "perdition", behind: "dovecot", archive: "Archive", account: anyUser, deliver: intoMaildir,
+		refusal: regexp.MustCompile(`status="failed: `), identifies: dovecotID,
+	},
+	{
+		program: "cyrus", archive: "INBOX.Archive", account: cyrusUser, deliver: byAPPEND,
+		refusal: regexp.MustCompile(`badlogin: `), identifies: regexp.MustCompile(`client id .*"name" "poller" "version"`),
+	},
+	{
+		program: "courier", archive: "INBOX.Archive", account: anyUser, deliver: intoMaildir,
+		refusal: regexp.MustCompile(`LOGIN FAILED, `),
 		unlike: map[mail.StoreType]exception{mail.POP3: {
 			`=_\d+-\d+`,
 			"a message with 8-bit letters in its header is wrapped into one that explains that, with a new boundary at each RETR",
@@ -62,15 +78,20 @@ var servers = []server{
 		fleeting: exception{why: "EXAMINE writes nothing down: until somebody SELECTs a mailbox, each EXAMINE makes a new UIDVALIDITY"},
 	},
 	{
-		program: "mailutils", account: anyUser, deliver: intoSpool,
+		program: "mailutils", archive: "Archive", account: anyUser, deliver: intoSpool,
+		refusal:    regexp.MustCompile(`GSASL error: |login failed: |: password for .* not found|: authentication failed`),
+		identifies: regexp.MustCompile(`client identification: name=poller version=`),
 		auth: map[mail.Security]exception{mail.NoTLS: {
 			"LOGIN",
 			"it offers SCRAM (IMAP) and APOP (POP3), but has no secret for them, and AUTO does not answer their refusal with the password in clear text",
 		}},
-		unlike:    map[mail.StoreType]exception{mail.IMAP: mailutilsFields, mail.POP3: mailutilsFields},
-		noUIDPLUS: exception{why: "it has neither UID EXPUNGE nor MOVE, and a plain EXPUNGE would remove what others have marked"},
+		unlike:     map[mail.StoreType]exception{mail.IMAP: mailutilsFields, mail.POP3: mailutilsFields},
+		noUIDPLUS:  exception{why: "it has neither UID EXPUNGE nor MOVE, and a plain EXPUNGE would remove what others have marked"},
+		bareCopies: exception{why: "its COPY drops the flags, which RFC 3501 has a server keep"},
 	},
 }
+
+var dovecotID = regexp.MustCompile(`ID sent: .*name=poller, version=`)
 
 var mailutilsFields = exception{
 	`(?m)^(X-UIDL|X-IMAPbase|X-UID|Status): .*\r\n`,
