@@ -123,11 +123,17 @@ func isRefusal(err error) bool {
 }
 
 // meaning is what a refusal means that has one of some response codes (RFC 5530
-// for IMAP, RFC 2449 and 3206 for POP3), or one of some texts, in lower case.
+// for IMAP, RFC 2449 and 3206 for POP3), or one of some texts.
 type meaning struct {
-	codes, texts []string
-	kind         mail.Kind
-	hint         string
+	codes []string
+	texts *regexp.Regexp
+	kind  mail.Kind
+	hint  string
+}
+
+// words match any of some texts, in any case, from the beginning of a word on.
+func words(texts ...string) *regexp.Regexp {
+	return regexp.MustCompile(`(?i)\b(` + strings.Join(texts, "|") + `)`)
 }
 
 const (
@@ -149,24 +155,21 @@ var meanings = []meaning{
 	{codes: []string{"BADCHARSET"}, kind: mail.KindConfig, hint: "the server searches for ASCII alone: use texts of ASCII in match:"},
 	{codes: []string{"NOPERM"}, kind: mail.KindConfig, hint: "give the account access to the mailbox"},
 
-	{texts: []string{"not connected"}, kind: mail.KindAuth, hint: "the login was right, and the account in username: has no mailbox here that it may open: see whether it exists and has a licence, whether IMAP is enabled for it, and with oauth2: whether the token is for this account and has access to its mailbox (docs/providers.md)"},
-	{texts: []string{"unsafe login"}, kind: mail.KindAuth, hint: "the server lets in only clients that say who they are: set client_id: ENABLED, or allow other clients in the settings of the account"},
-	{texts: []string{"enable imap", "imap access", "imap is disabled", "imap disabled", "not enabled", "pop access", "enable pop", "pop is disabled"}, kind: mail.KindAuth, hint: "enable this protocol for the account, in its settings on the server"},
-	{texts: []string{"too many", "maximum number", "max connections", "rate limit", "throttl", "backoff", "back-off", "login delay", "limit exceeded", "quota"}, kind: mail.KindServer, hint: limited},
-	{texts: []string{"locked by", "mailbox is locked", "mailbox locked", "maildrop is locked", "maildrop locked", "already locked", "unable to lock", "cannot lock", "can't lock", "in use", "already open"}, kind: mail.KindServer, hint: "another program has the mailbox open; two programs should not poll one POP3 mailbox"},
-	{texts: []string{"unavailable", "not available", "temporar", "overload", "internal error", "internal server", "server error", "timed out"}, kind: mail.KindServer, hint: trouble},
-	{texts: []string{"invalid", "incorrect", "wrong", "credential", "password", "authentication failed", "login failed", "bad user", "denied"}}, // else
-	{texts: []string{"try again", "later"}, kind: mail.KindServer, hint: trouble},
+	{texts: words("not connected"), kind: mail.KindAuth, hint: "the login was right, and the account in username: has no mailbox here that it may open: see whether it exists and has a licence, whether IMAP is enabled for it, and with oauth2: whether the token is for this account and has access to its mailbox (docs/providers.md)"},
+	{texts: words("unsafe login"), kind: mail.KindAuth, hint: "the server lets in only clients that say who they are: set client_id: ENABLED, or allow other clients in the settings of the account"},
+	{texts: words("enable imap", "imap access", "imap is disabled", "imap disabled", "not enabled", "pop access", "enable pop", "pop is disabled"), kind: mail.KindAuth, hint: "enable this protocol for the account, in its settings on the server"},
+	{texts: words("too many", "maximum number", "max connections", "rate limit", "throttl", "backoff", "back-off", "login delay", "limit exceeded", "quota", "overquota"), kind: mail.KindServer, hint: limited},
+	{texts: words("locked by", "mailbox is locked", "mailbox locked", "maildrop is locked", "maildrop locked", "already locked", "unable to lock", "cannot lock", "can't lock", `in use\b`, "already open"), kind: mail.KindServer, hint: "another program has the mailbox open; two programs should not poll one POP3 mailbox"},
+	{texts: words("unavailable", "not available", "temporar", "overload", "internal error", "internal server", "server error", "timed out"), kind: mail.KindServer, hint: trouble},
+	{texts: words("invalid", "incorrect", "wrong", "credential", "password", "authentication failed", "login failed", "bad user", "denied")}, // else
+	{texts: words("try again", "later"), kind: mail.KindServer, hint: trouble},
 }
 
 // refused tells what a refusal means at a step.
 func refused(op string, r *refusal) (mail.Kind, string) {
-	text := strings.ToLower(r.text)
 	at := slices.IndexFunc(meanings, func(m meaning) bool { return slices.Contains(m.codes, r.code) })
 	if at < 0 {
-		at = slices.IndexFunc(meanings, func(m meaning) bool {
-			return slices.ContainsFunc(m.texts, func(t string) bool { return strings.Contains(text, t) })
-		})
+		at = slices.IndexFunc(meanings, func(m meaning) bool { return m.texts != nil && m.texts.MatchString(r.text) })
 	}
 	// The connection is as it should be when it comes to fetch.
 	if at < 0 || meanings[at].kind == "" || meanings[at].kind == mail.KindConfig && op == mail.OpFetch {

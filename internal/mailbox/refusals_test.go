@@ -28,6 +28,8 @@ func TestWhatARefusalMeans(t *testing.T) {
 		{mail.OpAuthenticate, "AUTHENTICATIONFAILED", "too many failures", mail.KindAuth, 0},
 		{mail.OpAuthenticate, "ALERT", "Too many simultaneous connections. (Failure)", mail.KindServer, 0},
 		{mail.OpAuthenticate, "", "Invalid credentials; try again later", mail.KindAuth, 0},
+		{mail.OpAuthenticate, "", "LOGIN User name or passwd rejected", mail.KindAuth, 0},
+		{mail.OpAuthenticate, "", "Mailbox in use", mail.KindServer, 0},
 		{mail.OpAuthenticate, "LOGIN-DELAY", "minimum time between mail checks violation", mail.KindServer, 0},
 		{mail.OpAuthenticate, "IN-USE", "", mail.KindServer, 0},
 		{mail.OpAuthenticate, "CONTACTADMIN", "", mail.KindServer, 0},
