@@ -84,7 +84,7 @@ fmt: $(LINT) ## Format the code
 	for m in $(MODULES); do (cd $$m && $(CURDIR)/$(LINT) fmt); done
 
 .PHONY: check
-check: lint test ## What has to pass before a change lands
+check: lint test test-servers ## What has to pass before a change lands
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZTIME
