@@ -35,25 +35,23 @@ type job struct {
 
 // attempt takes messages until there is nothing more to take, on one session,
 // or on a further one for each message that broke the one before.
-func (j *job) attempt(ctx, hard context.Context) error {
+func (j *job) attempt(l lifetimes) error {
 	late := lateError{j.c.PollTimeout}
-	ctx, cancel := context.WithTimeoutCause(ctx, j.c.PollTimeout, late)
+	l, cancel := l.within(j.c.PollTimeout, late)
 	defer cancel()
-	hard, cancelHard := context.WithTimeoutCause(hard, j.c.PollTimeout, late)
-	defer cancelHard()
 
 	p := &pass{job: j}
 	j.standing = 0
 	j.result.Failures = 0
 	for reopened := 0; ; reopened++ {
-		err := p.run(ctx, hard)
-		if reopened < maxReopen && ctx.Err() == nil && (errors.Is(err, errSessionLost) || reopens(err)) {
+		err := p.run(l)
+		if reopened < maxReopen && l.start.Err() == nil && (errors.Is(err, errSessionLost) || reopens(err)) {
 			continue
 		}
 		if err == nil && p.mustLook() {
-			p.look(ctx, hard)
+			p.look(l)
 		}
-		return late.explained(ctx, p.verdict(err))
+		return late.explained(l.start, p.verdict(err))
 	}
 }
 
@@ -88,11 +86,11 @@ type pass struct {
 }
 
 // run does one session, steps 3 to 10.
-func (p *pass) run(ctx, hard context.Context) (err error) {
+func (p *pass) run(l lifetimes) (err error) {
 	p.applied = nil // what an earlier session did not commit is pending in the journal
-	read := p.readAhead(ctx)
-	defer func() { _ = read() }()                 // also when there is no session: nothing outlasts the attempt
-	if p.session, err = p.open(ctx); err != nil { // 3
+	read := p.readAhead(l.start)
+	defer func() { _ = read() }()                     // also when there is no session: nothing outlasts the attempt
+	if p.session, err = p.open(l.start); err != nil { // 3
 		return err
 	}
 	defer func() { err = cmp.Or(err, p.settled()) }()
@@ -104,19 +102,19 @@ func (p *pass) run(ctx, hard context.Context) (err error) {
 	if err := read(); err != nil {
 		return err
 	}
-	if err := p.load(ctx); err != nil {
+	if err := p.load(l.start); err != nil {
 		return err
 	}
 	if !p.dry {
-		if err := p.finishEarlier(ctx, hard); err != nil { // 4
+		if err := p.finishEarlier(l); err != nil { // 4
 			return err
 		}
 	}
 	p.blame.opened()
-	if err := p.suspicious(ctx, hard); err != nil {
+	if err := p.suspicious(l); err != nil {
 		return err
 	}
-	err = p.drain(ctx, hard) // 5 to 10
+	err = p.drain(l) // 5 to 10
 	var warnings []string
 	p.result.NotMatching, warnings = p.session.Notes()
 	for _, warning := range warnings {
@@ -129,14 +127,14 @@ func (p *pass) run(ctx, hard context.Context) (err error) {
 		p.result.Then = p.then()
 		return nil
 	}
-	if err := p.witness(ctx); err != nil {
+	if err := p.witness(l.start); err != nil {
 		return err
 	}
 	ends := p.c.Store == mail.POP3 && len(p.applied) > 0 // the commit ends the session
-	if err := p.commit(hard); err != nil || ends {
+	if err := p.commit(l); err != nil || ends {
 		return err
 	}
-	p.introduce(ctx)
+	p.introduce(l.start)
 	return nil
 }
 

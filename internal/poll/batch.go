@@ -35,7 +35,7 @@ var errStopping = errors.New("stopping")
 
 // drain takes messages, batch by batch, until enough are taken or there are
 // no more.
-func (p *pass) drain(ctx, hard context.Context) error {
+func (p *pass) drain(l lifetimes) error {
 	query := mail.Query{
 		Pull:  p.c.Pull,
 		Sizes: p.c.MaxMessageSize > 0 || p.c.MaxMessages != 1 || p.dry,
@@ -53,13 +53,13 @@ func (p *pass) drain(ctx, hard context.Context) error {
 		}
 		query.Exclude = []mail.Set{p.skip, p.late, p.passedOver()}
 		query.Unread = &p.unread
-		refs, err := p.session.Pick(ctx, query) // 5
+		refs, err := p.session.Pick(l.start, query) // 5
 		if err != nil {
 			return err
 		}
 		if len(refs) > 0 {
 			query.After = &refs[len(refs)-1]
-			if err := p.takeAll(ctx, hard, refs); err != nil {
+			if err := p.takeAll(l, refs); err != nil {
 				return err
 			}
 		}
@@ -105,7 +105,7 @@ func bounded(refs []mail.Ref) []mail.Ref {
 
 // takeAll takes the messages of refs: fetches what is new, and puts the
 // disposition in force for all of them.
-func (p *pass) takeAll(ctx, hard context.Context, refs []mail.Ref) error {
+func (p *pass) takeAll(l lifetimes, refs []mail.Ref) error {
 	var fresh, again []mail.Ref
 	for _, ref := range refs {
 		switch {
@@ -120,59 +120,59 @@ func (p *pass) takeAll(ctx, hard context.Context, refs []mail.Ref) error {
 		}
 	}
 	if p.dry {
-		return p.plan(ctx, fresh, again)
+		return p.plan(l.start, fresh, again)
 	}
-	if err := p.dispose(hard, again); err != nil {
+	if err := p.dispose(l, again); err != nil {
 		return err
 	}
-	return p.takeFresh(ctx, hard, fresh)
+	return p.takeFresh(l, fresh)
 }
 
 // takeFresh takes messages that were not saved before. Each batch is recorded
 // while the one before it is disposed of and the next one is fetched.
-func (p *pass) takeFresh(ctx, hard context.Context, fresh []mail.Ref) error {
+func (p *pass) takeFresh(l lifetimes, fresh []mail.Ref) error {
 	var before *recording // of the batch ahead of the one that is fetched
 	defer func() {
 		if before != nil {
 			_ = before.wait() // also when this goroutine panics; what it came to is known, or will be
 		}
 	}()
-	for len(fresh) > 0 && ctx.Err() == nil {
+	for len(fresh) > 0 && l.start.Err() == nil {
 		batch := bounded(fresh)
-		entries, err := p.fetch(ctx, hard, batch)
+		entries, err := p.fetch(l, batch)
 		if err != nil && !errors.Is(err, errStopping) {
 			// The session is gone; a new one finishes what is pending. What
 			// arrived whole is recorded all the same.
-			_, failed := p.finish(hard, before)
-			before = p.record(hard, batch, entries)
-			_, last := p.finish(hard, before)
+			_, failed := p.finish(l, before)
+			before = p.record(l.commit, batch, entries)
+			_, last := p.finish(l, before)
 			return cmp.Or(failed, last, err)
 		}
-		saved, failed := p.finish(hard, before)
+		saved, failed := p.finish(l, before)
 		if failed != nil {
 			return p.discard(entries, failed)
 		}
-		before = p.record(hard, batch, entries)
-		if failed := p.dispose(hard, saved); failed != nil {
-			_, last := p.finish(hard, before)
+		before = p.record(l.commit, batch, entries)
+		if failed := p.dispose(l, saved); failed != nil {
+			_, last := p.finish(l, before)
 			return cmp.Or(failed, last)
 		}
 		if err != nil {
 			break
 		}
-		if err := p.pardonGone(ctx); err != nil {
-			_, failed := p.finish(hard, before)
+		if err := p.pardonGone(l.start); err != nil {
+			_, failed := p.finish(l, before)
 			return cmp.Or(failed, err)
 		}
 		fresh = fresh[len(batch):]
 	}
-	if err := p.recorded(hard, before); err != nil || len(fresh) == 0 {
+	if err := p.recorded(l, before); err != nil || len(fresh) == 0 {
 		return err
 	}
-	if err := p.commit(hard); err != nil {
+	if err := p.commit(l); err != nil {
 		return err
 	}
-	return context.Cause(ctx)
+	return context.Cause(l.start)
 }
 
 // inForce is the disposition that is in force for a saved message.
@@ -198,11 +198,11 @@ func (p *pass) setTooLarge(ref mail.Ref) {
 
 // fetch writes messages into the folder, under temporary names (6). What it
 // returns is whole, also beside an error.
-func (p *pass) fetch(ctx, hard context.Context, refs []mail.Ref) ([]mail.Entry, error) {
+func (p *pass) fetch(l lifetimes, refs []mail.Ref) ([]mail.Entry, error) {
 	var entries []mail.Entry
 	var failed error // in our own hands, not in the session's
 	left := slices.Clone(refs)
-	err := p.session.Fetch(hard, refs, func(m mail.Message) error {
+	err := p.session.Fetch(l.finish, refs, func(m mail.Message) error {
 		left = slices.DeleteFunc(left, m.Same)
 		if at := slices.IndexFunc(entries, func(e mail.Entry) bool { return m.Same(e.Ref) }); at >= 0 { // taken back
 			taken := entries[at]
@@ -223,7 +223,7 @@ func (p *pass) fetch(ctx, hard context.Context, refs []mail.Ref) ([]mail.Entry, 
 			}
 		default:
 			var entry mail.Entry
-			switch entry, failed = p.take(hard, m); {
+			switch entry, failed = p.take(l.finish, m); {
 			case errors.Is(failed, mail.ErrNoAttachments):
 				failed = nil
 				p.blame.has()
@@ -236,7 +236,7 @@ func (p *pass) fetch(ctx, hard context.Context, refs []mail.Ref) ([]mail.Entry, 
 				entries = append(entries, entry)
 			}
 		}
-		if ctx.Err() != nil && len(left) > 0 {
+		if l.start.Err() != nil && len(left) > 0 {
 			failed = errStopping
 		}
 		return failed
@@ -248,7 +248,7 @@ func (p *pass) fetch(ctx, hard context.Context, refs []mail.Ref) ([]mail.Entry, 
 	case failed != nil:
 		return entries, failed
 	case err != nil && len(left) > 0:
-		return entries, p.lost(hard, left[0], err) // the wire broke when this one was asked for
+		return entries, p.lost(l.finish, left[0], err) // the wire broke when this one was asked for
 	}
 	return entries, err
 }

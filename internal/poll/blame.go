@@ -177,21 +177,21 @@ func (p *pass) shows(ctx context.Context, ref mail.Ref, get func(context.Context
 // messages, when not even the header of another message can be had. Else it takes one
 // from the far end, to tell whether it is the messages or the server, and so that many
 // at this end do not keep back all the others.
-func (p *pass) suspicious(ctx, hard context.Context) error {
+func (p *pass) suspicious(l lifetimes) error {
 	if p.blame.lost < 2 || p.dry {
 		return nil
 	}
 	pull := p.c.Pull
 	pull.Newest = !pull.Newest
-	refs, err := p.session.Pick(ctx, mail.Query{Pull: pull, Exclude: []mail.Set{p.skip, p.passedOver()}, Unread: &p.unread, Sizes: true, Limit: 1})
+	refs, err := p.session.Pick(l.start, mail.Query{Pull: pull, Exclude: []mail.Set{p.skip, p.passedOver()}, Unread: &p.unread, Sizes: true, Limit: 1})
 	if err != nil || len(refs) == 0 {
 		return err
 	}
-	shown, err := p.shows(ctx, refs[0], p.session.Heads)
+	shown, err := p.shows(l.start, refs[0], p.session.Heads)
 	if err != nil || !shown {
 		return cmp.Or(err, p.blame.failed[len(p.blame.failed)-1].err)
 	}
-	return p.takeAll(ctx, hard, refs)
+	return p.takeAll(l, refs)
 }
 
 // pardonGone takes back the failures of messages that somebody else has

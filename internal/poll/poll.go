@@ -200,15 +200,15 @@ func (j *job) run(ctx context.Context) (result mail.Result) {
 		}
 	}()
 	ctx = mail.WithLogins(ctx)
-	hard, cancel := graceful(ctx, j.Grace)
+	l, cancel := newLifetimes(ctx, j.Grace)
 	defer cancel()
 
 	warned := ""
-	attempts, err := j.c.Retry.Do(ctx, func(attempt int) error {
+	attempts, err := j.c.Retry.Do(l.start, func(attempt int) error {
 		j.result.Attempts = attempt
 		j.result.State, j.result.RetryAt = mail.Running, time.Time{}
 		j.report()
-		err := j.attempt(ctx, hard)
+		err := j.attempt(l)
 		var e *mail.Error
 		if errors.As(err, &e) && e.Wait > j.c.Retry.Interval {
 			return retry.Final(err) // the server does not want to be asked again so soon
@@ -225,10 +225,10 @@ func (j *job) run(ctx context.Context) (result mail.Result) {
 		}
 	})
 	j.result.Attempts = attempts
-	if failed := j.recordFaults(hard); err == nil {
+	if failed := j.recordFaults(l.commit); err == nil {
 		err = failed
 	}
-	j.notify(ctx, hard)
+	j.notify(l)
 	if !j.dry {
 		j.result.Warnings = append(j.result.Warnings, j.Folder.Warnings(j.c.Folder)...)
 	}
@@ -266,21 +266,6 @@ func (j *job) report() {
 		r.Duration = time.Since(r.Started)
 		j.trace.Job(r)
 	}
-}
-
-// graceful is a context that outlives ctx by grace, with its values.
-func graceful(ctx context.Context, grace func() time.Duration) (context.Context, context.CancelFunc) {
-	hard, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() {
-		timer := time.NewTimer(grace())
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-			cancel(context.Cause(ctx))
-		case <-hard.Done():
-		}
-	})
-	return hard, func() { stop(); cancel(context.Canceled) }
 }
 
 // ErrorFields are the log fields of an error, the same wherever one is logged.

@@ -51,13 +51,13 @@ func (p *pass) prune(ctx context.Context, messages int) error {
 }
 
 // finishEarlier publishes and disposes of what an earlier poll was kept from.
-func (p *pass) finishEarlier(ctx, hard context.Context) error {
+func (p *pass) finishEarlier(l lifetimes) error {
 	if len(p.ledger.Orphans) > 0 {
-		published, err := p.publish(hard, p.ledger.Orphans)
+		published, err := p.publish(l.commit, p.ledger.Orphans)
 		if err != nil {
 			return err
 		}
-		if err := p.Journal.Settle(hard, p.c.Name, published); err != nil {
+		if err := p.Journal.Settle(l.commit, p.c.Name, published); err != nil {
 			return err
 		}
 		p.ledger.Rebuilt = p.ledger.Rebuilt || len(published) > 0 // their digests are known from here on
@@ -65,27 +65,27 @@ func (p *pass) finishEarlier(ctx, hard context.Context) error {
 	if len(p.ledger.Pending) == 0 {
 		return nil
 	}
-	pending, err := p.publish(hard, p.ledger.Pending)
+	pending, err := p.publish(l.commit, p.ledger.Pending)
 	if err != nil {
 		return err
 	}
-	found, err := p.match(ctx, pending)
+	found, err := p.match(l.start, pending)
 	if err != nil {
 		return err
 	}
 	// Removed by the earlier poll, or by another client; or others by now, which are
 	// new. What was delivered under their name was, and its command is still due.
-	if err := p.Journal.Dispose(hard, p.c.Name, p.box, slices.Concat(found.gone, found.others), disposition.Delete); err != nil {
+	if err := p.Journal.Dispose(l.commit, p.c.Name, p.box, slices.Concat(found.gone, found.others), disposition.Delete); err != nil {
 		return err
 	}
 	for _, ref := range found.others {
 		p.ledger.Saved.Remove(ref)
 	}
 	p.result.Disposed += found.done
-	if err := p.dispose(hard, found.present); err != nil {
+	if err := p.dispose(l, found.present); err != nil {
 		return err
 	}
-	return p.disposeAs(hard, found.copied, disposition.Delete)
+	return p.disposeAs(l, found.copied, disposition.Delete)
 }
 
 // matched is what became of pending messages on the server.
@@ -229,10 +229,10 @@ func (p *pass) mustLook() bool { return p.asked.Len() > 0 && !p.Removals.seen(p.
 
 // look opens another session to see whether what was removed is gone. That it
 // cannot is no failure: the next job sees it.
-func (p *pass) look(ctx, hard context.Context) {
-	gone, err := p.removed(ctx)
+func (p *pass) look(l lifetimes) {
+	gone, err := p.removed(l.start)
 	if err == nil {
-		err = p.Journal.Dispose(hard, p.c.Name, p.box, gone, disposition.Delete)
+		err = p.Journal.Dispose(l.commit, p.c.Name, p.box, gone, disposition.Delete)
 	}
 	switch {
 	case err != nil:

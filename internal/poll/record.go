@@ -57,7 +57,6 @@ func (p *pass) record(ctx context.Context, batch []mail.Ref, entries []mail.Entr
 		return nil
 	}
 	r := &recording{entries: entries}
-	ctx = context.WithoutCancel(ctx)
 	r.wait = p.beside(func() (err error) {
 		if err := p.Folder.Sync(p.c.Folder, entries); err != nil {
 			return err
@@ -80,7 +79,7 @@ func (p *pass) record(ctx context.Context, batch []mail.Ref, entries []mail.Entr
 
 // finish waits for a recording, unless it is nil, and returns the messages
 // that are saved and visible now. It is called once for each.
-func (p *pass) finish(ctx context.Context, r *recording) ([]mail.Ref, error) {
+func (p *pass) finish(l lifetimes, r *recording) ([]mail.Ref, error) {
 	if r == nil {
 		return nil, nil
 	}
@@ -89,7 +88,7 @@ func (p *pass) finish(ctx context.Context, r *recording) ([]mail.Ref, error) {
 	case !r.synced:
 		return nil, p.discard(r.entries, failed)
 	case !r.saved:
-		return nil, p.unrecorded(context.WithoutCancel(ctx), r.entries, failed)
+		return nil, p.unrecorded(l.commit, r.entries, failed)
 	}
 	for _, e := range r.entries {
 		p.ledger.Saved.Add(e.Ref)
@@ -102,7 +101,7 @@ func (p *pass) finish(ctx context.Context, r *recording) ([]mail.Ref, error) {
 		p.count(e)
 	}
 	p.report()
-	if err := p.taken(ctx, r.vanished); err != nil {
+	if err := p.taken(l.commit, r.vanished); err != nil {
 		return saved, err
 	}
 	if failed == nil && len(r.vanished) > 0 {
@@ -113,12 +112,12 @@ func (p *pass) finish(ctx context.Context, r *recording) ([]mail.Ref, error) {
 
 // recorded waits for a recording and puts the disposition in force for what it
 // saved.
-func (p *pass) recorded(hard context.Context, r *recording) error {
-	saved, err := p.finish(hard, r)
+func (p *pass) recorded(l lifetimes, r *recording) error {
+	saved, err := p.finish(l, r)
 	if err != nil {
 		return err
 	}
-	return p.dispose(hard, saved)
+	return p.dispose(l, saved)
 }
 
 // renamed records the name that a message will get instead of the recorded
