@@ -56,14 +56,15 @@ func Doubts(ctx context.Context, c *config.Config) []string {
 	for _, t := range c.APITokens {
 		readable("token "+t.Name+" of the API", t.Secret, secrets.Get)
 	}
-	folders := folder.New("")
+	folders := folder.Bound(folder.New(""))
+	folders.Patience = 10 * time.Second // somebody waits
 	for i := range c.Connections {
 		conn := &c.Connections[i]
 		if !conn.Enabled {
 			continue
 		}
 		of := "connection " + conn.Name + ": "
-		if err := folders.Ready(conn.Folder); err != nil {
+		if err := folders.Ready(ctx, conn.Folder); err != nil {
 			doubt("%sfolder: %v", of, mail.AsError(err, mail.OpSave, mail.KindStorage).Err)
 		}
 		readable(of+"password", conn.Password, secrets.Get)

@@ -81,8 +81,8 @@ type pass struct {
 	disposing func() error // waits for the journal to record dispositions; nil where it does not
 	disposal  int          // how many
 
-	planned func(mail.Message) (mail.Entry, error) // dry run: what a message would be saved as
-	again   int                                    // dry run: messages that an earlier poll was done with, and that are disposed of anew
+	planned func(context.Context, mail.Message) (mail.Entry, error) // dry run: what a message would be saved as
+	again   int                                                     // dry run: messages that an earlier poll was done with, and that are disposed of anew
 }
 
 // run does one session, steps 3 to 10.
@@ -141,7 +141,7 @@ func (p *pass) run(l lifetimes) (err error) {
 // open opens the mailbox; for a dry run so that nothing can change in it. A
 // folder that is missing is found now, and not when the first message comes.
 func (p *pass) open(ctx context.Context) (Session, error) {
-	if err := p.Folder.Ready(p.c.Folder); err != nil {
+	if err := p.Folder.Ready(ctx, p.c.Folder); err != nil {
 		return nil, err
 	}
 	c := p.c

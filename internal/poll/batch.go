@@ -150,7 +150,7 @@ func (p *pass) takeFresh(l lifetimes, fresh []mail.Ref) error {
 		}
 		saved, failed := p.finish(l, before)
 		if failed != nil {
-			return p.discard(entries, failed)
+			return p.discard(l.commit, entries, failed)
 		}
 		before = p.record(l.commit, batch, entries)
 		if failed := p.dispose(l, saved); failed != nil {
@@ -207,7 +207,7 @@ func (p *pass) fetch(l lifetimes, refs []mail.Ref) ([]mail.Entry, error) {
 		if at := slices.IndexFunc(entries, func(e mail.Entry) bool { return m.Same(e.Ref) }); at >= 0 { // taken back
 			taken := entries[at]
 			entries = slices.Delete(entries, at, at+1)
-			_ = p.discard([]mail.Entry{taken}, nil) // what stopped us, if anything did, goes on to
+			_ = p.discard(l.commit, []mail.Entry{taken}, nil) // what stopped us, if anything did, goes on to
 		}
 		switch {
 		case m.Retracted:
@@ -278,7 +278,7 @@ func (p *pass) take(ctx context.Context, m mail.Message) (mail.Entry, error) {
 	m.Body = p.progress(m)
 	p.sequence++
 	m.Sequence = p.sequence
-	entry, err := p.Folder.Write(p.c, p.box, m)
+	entry, err := p.Folder.Write(ctx, p.c, p.box, m)
 	if errors.Is(err, mail.ErrNoAttachments) {
 		return entry, err
 	}
@@ -297,7 +297,7 @@ func (p *pass) take(ctx context.Context, m mail.Message) (mail.Entry, error) {
 	if err == nil && !known {
 		return entry, nil
 	}
-	if err = errors.Join(err, p.Folder.Discard(entry)); err != nil {
+	if err = errors.Join(err, p.Folder.Discard(ctx, entry)); err != nil {
 		return entry, err
 	}
 	return mail.Entry{Ref: entry.Ref, Octets: entry.Octets, Digest: digest}, nil

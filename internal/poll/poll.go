@@ -64,22 +64,25 @@ type OpenFunc func(ctx context.Context, c *mail.Connection) (Session, error)
 func (f OpenFunc) Open(ctx context.Context, c *mail.Connection) (Session, error) { return f(ctx, c) }
 
 // Folder puts messages into a target folder in two steps, so that the journal
-// stands between them: see package folder.
+// stands between them: see package folder. A call that fails because its context
+// ended, or because the folder does not answer, may go on beside: of its entries
+// nothing is known then.
 type Folder interface {
-	Write(c *mail.Connection, box mail.Box, m mail.Message) (mail.Entry, error)
-	Sync(folder string, entries []mail.Entry) error
+	Write(ctx context.Context, c *mail.Connection, box mail.Box, m mail.Message) (mail.Entry, error)
+	// Sync makes entries of one folder durable.
+	Sync(ctx context.Context, folder string, entries []mail.Entry) ([]mail.Entry, error)
 	// Settle gives entries whose names others may have the names that they
 	// will get, unless something takes one meanwhile.
-	Settle(entries []mail.Entry) error
+	Settle(ctx context.Context, folder string, entries []mail.Entry) ([]mail.Entry, error)
 	// Publish tells renamed, unless it is nil, of an entry that gets another
 	// name than it has, before it does.
 	Publish(ctx context.Context, entries []mail.Entry, renamed func(mail.Entry) error) (published, vanished []mail.Entry, err error)
-	Discard(e mail.Entry) error
+	Discard(ctx context.Context, e mail.Entry) error
 	// Leave has the next start remove temporary files that nothing is recorded of.
 	Leave()
 	// Ready reports why no message could be written into the folder. It
 	// writes nothing.
-	Ready(folder string) error
+	Ready(ctx context.Context, folder string) error
 	// Try does in the folder of c what a poll does, under hidden names, and leaves
 	// nothing behind. It says what would be a warning, and why a poll would fail.
 	Try(ctx context.Context, c *mail.Connection) (warnings []string, err error)
@@ -89,7 +92,7 @@ type Folder interface {
 	// Planned returns what says as what messages would be saved, now and in the
 	// order in which it is asked. Of a body it needs the header alone. It
 	// writes nothing.
-	Planned(c *mail.Connection, box mail.Box) func(mail.Message) (mail.Entry, error)
+	Planned(c *mail.Connection, box mail.Box) func(context.Context, mail.Message) (mail.Entry, error)
 }
 
 // Journal remembers what was saved. What a call has recorded is durable when

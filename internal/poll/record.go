@@ -58,15 +58,17 @@ func (p *pass) record(ctx context.Context, batch []mail.Ref, entries []mail.Entr
 	}
 	r := &recording{entries: entries}
 	r.wait = p.beside(func() (err error) {
-		if err := p.Folder.Sync(p.c.Folder, entries); err != nil {
+		entries, err = p.Folder.Sync(ctx, p.c.Folder, entries)
+		if err != nil {
 			return err
 		}
 		place := func(e mail.Entry) int { return slices.IndexFunc(batch, e.Same) }
 		slices.SortFunc(entries, func(a, b mail.Entry) int { return cmp.Compare(place(a), place(b)) })
-		if err := p.Folder.Settle(entries); err != nil {
+		entries, err = p.Folder.Settle(ctx, p.c.Folder, entries)
+		if err != nil {
 			return err
 		}
-		r.synced = true
+		r.entries, r.synced = entries, true
 		if err := p.Journal.Save(ctx, p.c.Name, p.box, entries); err != nil {
 			return err
 		}
@@ -86,7 +88,7 @@ func (p *pass) finish(l lifetimes, r *recording) ([]mail.Ref, error) {
 	failed := r.wait()
 	switch {
 	case !r.synced:
-		return nil, p.discard(r.entries, failed)
+		return nil, p.discard(l.commit, r.entries, failed)
 	case !r.saved:
 		return nil, p.unrecorded(l.commit, r.entries, failed)
 	}
@@ -161,17 +163,17 @@ func (p *pass) unrecorded(ctx context.Context, entries []mail.Entry, err error) 
 	for _, e := range ledger.Pending {
 		recorded[e.Temp] = true
 	}
-	return p.discard(slices.DeleteFunc(entries, func(e mail.Entry) bool { return recorded[e.Temp] }), err)
+	return p.discard(ctx, slices.DeleteFunc(entries, func(e mail.Entry) bool { return recorded[e.Temp] }), err)
 }
 
 // discard removes temporary files that the journal knows nothing of, and
 // returns the error that made it so.
-func (p *pass) discard(entries []mail.Entry, err error) error {
+func (p *pass) discard(ctx context.Context, entries []mail.Entry, err error) error {
 	for _, e := range entries {
 		if e.Temp == "" {
 			continue
 		}
-		if failed := p.Folder.Discard(e); failed != nil {
+		if failed := p.Folder.Discard(ctx, e); failed != nil {
 			p.log.Warn("temporary file stays behind until the next start", zap.String("file", filepath.Join(e.Dir, e.Temp)), zap.Error(failed))
 		}
 	}
