@@ -36,10 +36,13 @@ func newBench(polls, perHost int, connections ...mail.Connection) *bench {
 	b := &bench{job: func(context.Context, *mail.Connection) mail.Result { return mail.Result{State: mail.Succeeded} }}
 	b.Scheduler = New(Options{
 		Polls: polls, PollsPerHost: perHost, Log: zap.NewNop(),
-		Run: func(ctx context.Context, c *mail.Connection) mail.Result {
+		Run: func(ctx context.Context, c *mail.Connection, notReady error) mail.Result {
 			b.mu.Lock()
 			b.ran = append(b.ran, c.Name)
 			b.mu.Unlock()
+			if notReady != nil {
+				return mail.Result{State: mail.Failed, Err: mail.AsError(notReady, mail.OpSave, mail.KindStorage)}
+			}
 			return b.job(ctx, c)
 		},
 		Skipped: func(*mail.Connection) { b.skipped.Add(1) },
@@ -183,7 +186,7 @@ func TestLimitsHold(t *testing.T) {
 	})
 }
 
-func TestTheLagIsTheTimeThatAFiringWaits(t *testing.T) {
+func TestTheLagIsTheTimeThatARunWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a, other := connection("a"), connection("b")
@@ -339,53 +342,4 @@ func TestPollNowEndsWithItsCallerAndWithTheScheduler(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestASteppedClockIsNoticed(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(1, 1, connection("a"))
-		var step atomic.Int64
-		b.wall = func() time.Time { return time.Now().Add(time.Duration(step.Load())) }
-		timer := func() *timer {
-			b.mu.Lock()
-			defer b.mu.Unlock()
-			return b.entries["a"].timer
-		}
-		b.during(t, func() {
-			first := timer()
-			pass(time.Minute)
-			if timer() != first {
-				t.Error("firings are computed anew although the clock goes as it should")
-			}
-			step.Store(int64(-2 * time.Hour))
-			pass(heartbeat)
-			second := timer()
-			if second == first {
-				t.Error("firings are not computed anew")
-			}
-			pass(5 * time.Minute)
-			if n := b.count("a"); n < 6 || timer() != second {
-				t.Errorf("polled %d times", n)
-			}
-		})
-	})
-}
-
-func TestCheckTellsWhenFiringsStop(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(1, 1)
-		b.during(t, func() {
-			pass(10 * time.Minute)
-			if err := b.Check(t.Context()); err != nil {
-				t.Error(err)
-			}
-			b.cron.Stop()
-			pass(2 * time.Minute)
-			if err := b.Check(t.Context()); err == nil {
-				t.Error("nothing is wrong with a scheduler that stands still")
-			}
-		})
-	})
 }
