@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,10 +30,11 @@ func TestAGateThatSaysNoStartsNoJob(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(9, 9, connection("a"))
-		asked, open := 0, false
+		var asked atomic.Int64
+		var open atomic.Bool
 		b.options.Gate = gate(func(ctx context.Context, _ *mail.Connection) (context.Context, error) {
-			asked++
-			if !open {
+			asked.Add(1)
+			if !open.Load() {
 				return nil, errLease
 			}
 			return ctx, nil
@@ -42,14 +45,14 @@ func TestAGateThatSaysNoStartsNoJob(t *testing.T) {
 				t.Errorf("PollNow says %v", err)
 			}
 			b.trigger(t, "a")
-			if s := b.All()[0]; asked != 12 || len(b.ran) > 0 || s.Busy || s.FailuresInRow != 0 || s.Skipped != 0 || s.Last != nil || !s.BackingOffUntil.IsZero() {
-				t.Errorf("asked %d times, ran %v; %+v", asked, b.ran, s)
+			if s := b.All()[0]; asked.Load() != 12 || len(b.ran) > 0 || s.Busy || s.FailuresInRow != 0 || s.Skipped != 0 || s.Last != nil || !s.BackingOffUntil.IsZero() {
+				t.Errorf("asked %d times, ran %v; %+v", asked.Load(), b.ran, s)
 			}
 			b.hold(t, "a")()
-			if asked != 12 {
+			if asked.Load() != 12 {
 				t.Error("the gate is asked for a hold")
 			}
-			open = true
+			open.Store(true)
 			pass(time.Minute)
 			if b.count("a") != 1 {
 				t.Errorf("an open gate: polled %d times", b.count("a"))
@@ -66,26 +69,26 @@ func TestAGateIsAskedBehindTheHoldAndAheadOfTheRest(t *testing.T) {
 		slow.Schedule, a.Schedule = "@every 1h", "@every 1h"
 		b := newBench(1, 1, slow, a)
 		b.job = takes(10 * time.Minute)
-		asked, ready := 0, 0
-		b.options.Ready = func(context.Context, *mail.Connection) error { ready++; return nil }
+		var asked, ready atomic.Int64
+		b.options.Ready = func(context.Context, *mail.Connection) error { ready.Add(1); return nil }
 		b.options.Gate = gate(func(ctx context.Context, c *mail.Connection) (context.Context, error) {
 			if c.Name == "slow" {
 				return ctx, nil
 			}
-			asked++
+			asked.Add(1)
 			if _, err := b.Hold(ctx, "a"); !errors.Is(err, ErrBusy) {
 				t.Errorf("the gate is asked of a connection that is not held: %v", err)
 			}
-			if ready != 1 {
-				t.Errorf("the gate is asked when %d targets were", ready)
+			if n := ready.Load(); n != 1 {
+				t.Errorf("the gate is asked when %d targets were", n)
 			}
 			return ctx, nil
 		})
 		b.during(t, func() {
 			b.trigger(t, "slow")
 			b.trigger(t, "a")
-			if asked != 1 || b.count("a") != 0 {
-				t.Errorf("asked %d times while no place is free", asked)
+			if asked.Load() != 1 || b.count("a") != 0 {
+				t.Errorf("asked %d times while no place is free", asked.Load())
 			}
 		})
 	})
@@ -95,9 +98,16 @@ func TestAGateEndsAJob(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(9, 9, connection("a"))
-		var end context.CancelCauseFunc
+		lost := make(chan error)
 		b.options.Gate = gate(func(ctx context.Context, _ *mail.Connection) (context.Context, error) {
-			ctx, end = context.WithCancelCause(ctx)
+			ctx, end := context.WithCancelCause(ctx)
+			go func() {
+				select {
+				case err := <-lost:
+					end(err)
+				case <-ctx.Done():
+				}
+			}()
 			return ctx, nil
 		})
 		b.job = func(ctx context.Context, _ *mail.Connection) mail.Result {
@@ -107,7 +117,7 @@ func TestAGateEndsAJob(t *testing.T) {
 		b.during(t, func() {
 			for range patience {
 				b.trigger(t, "a")
-				end(fmt.Errorf("%w: %w", context.Canceled, errLease))
+				lost <- fmt.Errorf("%w: %w", context.Canceled, errLease)
 				synctest.Wait()
 			}
 			if s := b.All()[0]; s.Busy || s.FailuresInRow != 0 || !errors.Is(s.Last.Err, errLease) {
@@ -120,11 +130,11 @@ func TestAGateEndsAJob(t *testing.T) {
 func TestATargetThatHangsKeepsNoPlace(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		hung := make([]mail.Connection, 8)
-		for i := range hung {
-			hung[i] = connection(fmt.Sprint("hung", i))
+		var hung []mail.Connection
+		for i := range 8 {
+			hung = append(hung, connection(fmt.Sprint("hung", i)))
 		}
-		b := newBench(1, 1, append(hung, connection("a"))...)
+		b := newBench(1, 1, slices.Concat(hung, []mail.Connection{connection("a")})...)
 		mounted := make(chan struct{})
 		b.options.Ready = func(ctx context.Context, c *mail.Connection) error {
 			if c.Name == "a" {
@@ -148,7 +158,7 @@ func TestATargetThatHangsKeepsNoPlace(t *testing.T) {
 			}
 			ctx, leave := context.WithCancel(t.Context())
 			var wait sync.WaitGroup
-			b.Update(append(hung, connection("a"), connection("asked for")))
+			b.Update(slices.Concat(hung, []mail.Connection{connection("a"), connection("asked for")}))
 			wait.Go(func() {
 				trace := &mail.Trace{Job: func(r mail.Result) { states = append(states, r.State) }}
 				if result, err := b.PollNow(mail.WithTrace(ctx, trace), "asked for"); err != nil || result.Err.Kind != mail.KindCanceled {
