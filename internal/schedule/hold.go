@@ -77,14 +77,14 @@ func (s *Scheduler) PollNow(ctx context.Context, name string) (mail.Result, erro
 // like a scheduled one, for failures and for backing off. One that is asked for
 // before Run is made when Run begins.
 //
-// While the connection backs off, Trigger does nothing. Whoever triggers is told
-// by the very server that the connection is to leave alone; what it was told of
-// is still there when the connection is due again.
+// While the connection backs off, Trigger does nothing: what triggers is told by
+// the very server that is to be left alone, and may be told again and again. What
+// it was told of is still there when the connection is due again.
 func (s *Scheduler) Trigger(name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, err := s.find(name, aJob)
-	if err == nil && !e.backsOff() {
+	if err == nil {
 		wall, _ := s.clock()
 		s.ask(e, wall)
 	}

@@ -151,6 +151,28 @@ func TestAReloadDuringAHold(t *testing.T) {
 	})
 }
 
+// TestAConnectionThatIsThereAgainIsStillHeld: a reload took it out and another put
+// it back.
+func TestAConnectionThatIsThereAgainIsStillHeld(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(9, 9, connection("a"))
+		b.during(t, func() {
+			release := b.hold(t, "a")
+			b.Update(nil)
+			b.Update([]mail.Connection{connection("a")})
+			if _, err := b.Hold(t.Context(), "a"); !errors.Is(err, ErrBusy) {
+				t.Errorf("Hold says %v", err)
+			}
+			release()
+			pass(time.Minute)
+			if b.count("a") != 1 {
+				t.Errorf("polled %d times", b.count("a"))
+			}
+		})
+	})
+}
+
 func TestTheEndWaitsForNoHold(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -162,7 +184,7 @@ func TestTheEndWaitsForNoHold(t *testing.T) {
 		})
 		release()
 		synctest.Wait()
-		if len(b.ran) > 0 {
+		if len(b.ran) > 0 || b.All()[0].Last != nil || b.All()[0].Busy {
 			t.Error("a run that waited is made when the scheduler has ended")
 		}
 	})

@@ -148,6 +148,23 @@ func TestARunThatTheRunnerIsLateForIsMadeOnce(t *testing.T) {
 	})
 }
 
+func TestAReloadWakesTheRunner(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(9, 9)
+		b.during(t, func() {
+			pass(lookEvery + time.Second/2)
+			soon := connection("a")
+			soon.Schedule = "@every 1s"
+			b.Update([]mail.Connection{soon})
+			pass(2 * time.Second)
+			if b.count("a") != 2 {
+				t.Errorf("polled %d times in two seconds", b.count("a"))
+			}
+		})
+	})
+}
+
 func TestCheckTellsWhenTheRunnerStandsStill(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -278,6 +278,65 @@ func TestAConnectionThatKeepsFailingBacksOff(t *testing.T) {
 	})
 }
 
+// TestAPollByHandBacksNothingOff, unless the server asks for it; and a run that
+// falls due beside one while the connection backs off is none that was skipped.
+func TestAPollByHandBacksNothingOff(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		hourly := connection("a")
+		hourly.Schedule = "@every 1h"
+		b := newBench(9, 9, hourly)
+		b.job = failing
+		poll := func() {
+			t.Helper()
+			if _, err := b.PollNow(t.Context(), "a"); err != nil {
+				t.Error(err)
+			}
+		}
+		b.during(t, func() {
+			for range patience + 1 {
+				poll()
+			}
+			if s := b.All()[0]; s.FailuresInRow != 0 || !s.BackingOffUntil.IsZero() {
+				t.Errorf("%+v", s)
+			}
+			b.job = func(context.Context, *mail.Connection) mail.Result {
+				return mail.Result{State: mail.Failed, Err: &mail.Error{Op: mail.OpFetch, Kind: mail.KindServer, Err: errLease, Wait: 24 * time.Hour}}
+			}
+			poll()
+			b.job = takes(2 * time.Hour)
+			ran := b.count("a")
+			poll()
+			if s := b.All()[0]; b.count("a") != ran+1 || s.Skipped != 0 {
+				t.Errorf("%d jobs; %+v", b.count("a")-ran, s)
+			}
+		})
+	})
+}
+
+func TestWhoLeavesKeepsNoPlace(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		slow, a := connection("slow"), connection("a")
+		slow.Schedule, a.Schedule, slow.Host = "@every 24h", "@every 24h", "slow"
+		b := newBench(1, 1, slow, a)
+		b.job = takes(time.Minute)
+		b.during(t, func() {
+			b.trigger(t, "slow")
+			ctx, leave := context.WithTimeout(t.Context(), time.Second)
+			defer leave()
+			if result, err := b.PollNow(ctx, "a"); err != nil || result.State != mail.Failed {
+				t.Errorf("%+v, %v", result, err)
+			}
+			b.trigger(t, "a")
+			pass(2 * time.Minute)
+			if b.count("a") != 1 || len(b.hosts.byName) != 0 {
+				t.Errorf("polled %d times; places are kept with %v", b.count("a"), b.hosts.byName)
+			}
+		})
+	})
+}
+
 func TestAPanicFailsThatJobAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
