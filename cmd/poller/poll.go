@@ -161,7 +161,7 @@ func (c *cli) notRun(name string, err error) mail.Result {
 	case errors.Is(err, admin.ErrDisabled):
 		r.Err = &mail.Error{Op: opConfigure, Kind: mail.KindConfig, Err: err, Hint: "set status: ENABLED to have it polled"}
 	case errors.Is(err, admin.ErrBusy):
-		r.Err = &mail.Error{Op: mail.OpPoll, Kind: mail.KindState, Err: err, Hint: "wait until its job is over; `poller jobs` shows it"}
+		r.Err = &mail.Error{Op: mail.OpPoll, Kind: mail.KindState, Err: err, Hint: "run this again when the job, dry run or test that has the connection is over; `poller status` shows it"}
 	default:
 		e := *mail.AsError(err, mail.OpPoll, mail.KindState)
 		e.Hint = cmp.Or(e.Hint, "check state_dir of "+c.path+", and run this as root or as the user of the daemon")

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -63,21 +62,33 @@ func (a *App) Poll(ctx context.Context, name string, dryRun bool) (mail.Result, 
 	case !c.Enabled:
 		return mail.Result{}, fmt.Errorf("%s: %w", name, admin.ErrDisabled)
 	case dryRun:
+		release, err := a.hold(ctx, name)
+		if err != nil {
+			return mail.Result{}, err
+		}
+		defer release()
 		return a.poller.Preview(stepwise(ctx, a.log.Named("poll"), name), c), nil
 	}
 	result, err := a.scheduler.PollNow(ctx, name)
-	return result, named(err)
+	return result, named(name, err)
+}
+
+// hold reserves a connection for work that no job may meet: a POP3 server lets in
+// one at a time.
+func (a *App) hold(ctx context.Context, name string) (release func(), err error) {
+	release, err = a.scheduler.Hold(ctx, name)
+	return release, named(name, err)
 }
 
 // named gives the scheduler's errors the names that they have outside.
-func named(err error) error {
+func named(name string, err error) error {
 	for _, known := range []struct{ inside, outside error }{
 		{schedule.ErrUnknown, admin.ErrUnknown},
 		{schedule.ErrBusy, admin.ErrBusy},
 		{schedule.ErrDisabled, admin.ErrDisabled},
 	} {
 		if errors.Is(err, known.inside) {
-			return known.outside
+			return fmt.Errorf("%s: %w", name, known.outside)
 		}
 	}
 	return err
@@ -91,31 +102,34 @@ func (a *App) Retry(ctx context.Context, name string) (int, error) {
 	return a.store.Retry(ctx, name)
 }
 
-// Forget implements admin.Connections. It waits for no poll in progress:
+// Forget implements admin.Connections. It does not wait for a job in progress:
 // while there is one, it is refused.
 func (a *App) Forget(ctx context.Context, name string) (int, error) {
 	c, err := a.connection(name)
 	if err != nil {
 		return 0, err
 	}
-	if _, busy := a.job(name); busy {
-		return 0, fmt.Errorf("%s: %w", name, admin.ErrBusy)
+	release, err := a.hold(ctx, name)
+	if err != nil {
+		return 0, err
 	}
+	defer release()
 	n, err := a.store.Forget(ctx, name)
 	a.lookAtHooks(ctx, c, "")
 	return n, err
 }
 
-// Test implements admin.Connections. The mailbox is left alone while it is
-// being polled: a POP3 server lets in one at a time.
+// Test implements admin.Connections. It is refused while a job is in progress.
 func (a *App) Test(ctx context.Context, name string) (mail.Test, error) {
 	c, err := a.connection(name)
 	if err != nil {
 		return mail.Test{}, err
 	}
-	if _, busy := a.job(name); busy {
-		return mail.Test{}, fmt.Errorf("%s: %w", name, admin.ErrBusy)
+	release, err := a.hold(ctx, name)
+	if err != nil {
+		return mail.Test{}, err
 	}
+	defer release()
 	if a.running.Load() { // a command shows the steps itself
 		ctx = stepwise(ctx, a.log.Named("poll"), name)
 	}
@@ -238,7 +252,7 @@ func connect(ctx context.Context, c *config.Config, build Build, log *zap.Logger
 	if err != nil {
 		return nil, nil, explainLock(err)
 	}
-	return &alone{App: a, slots: make(chan struct{}, min(c.Limits.Polls, c.Limits.PollsPerHost))}, a.Close, nil
+	return a, a.Close, nil
 }
 
 // explainLock says of a state directory that is in use what a command can do.
@@ -262,36 +276,4 @@ type distant struct {
 // Poll implements admin.Connections.
 func (d distant) Poll(ctx context.Context, name string, dryRun bool) (mail.Result, error) {
 	return d.Client.Poll(stepwise(ctx, d.log, name), name, dryRun)
-}
-
-// alone is an App whose schedule does not run.
-type alone struct {
-	*App
-	slots chan struct{} // one for each poll in progress, whatever its host
-	busy  sync.Map      // names of connections that are being polled
-}
-
-// Poll implements admin.Connections.
-func (a *alone) Poll(ctx context.Context, name string, dryRun bool) (mail.Result, error) {
-	if dryRun {
-		return a.App.Poll(ctx, name, dryRun)
-	}
-	c, err := a.connection(name)
-	switch {
-	case err != nil:
-		return mail.Result{}, err
-	case !c.Enabled:
-		return mail.Result{}, fmt.Errorf("%s: %w", name, admin.ErrDisabled)
-	}
-	if _, busy := a.busy.LoadOrStore(name, true); busy {
-		return mail.Result{}, fmt.Errorf("%s: %w", name, admin.ErrBusy)
-	}
-	defer a.busy.Delete(name)
-	select {
-	case a.slots <- struct{}{}:
-		defer func() { <-a.slots }()
-	case <-ctx.Done():
-		return mail.Result{}, context.Cause(ctx)
-	}
-	return a.run(ctx, c), nil
 }

@@ -42,7 +42,7 @@ func TestACommandWaitsForADaemonThatStarts(t *testing.T) {
 			name: "ends",
 			then: func(_, release func()) { release() },
 			want: func(d admin.Daemon, err error, waited time.Duration) bool {
-				_, isAlone := d.(*alone)
+				_, isAlone := d.(*App)
 				return err == nil && isAlone && waited <= lockLook
 			},
 		},

@@ -268,13 +268,18 @@ func (a *App) readKeys(ctx context.Context) {
 
 // run is one job, told to everyone who wants to know: the log, the metrics,
 // the history, and whoever asks what is going on.
-func (a *App) run(ctx context.Context, c *mail.Connection) mail.Result {
+// One whose target is not ready makes no attempt.
+func (a *App) run(ctx context.Context, c *mail.Connection, notReady error) (result mail.Result) {
 	defer a.metrics.Running()()
 	traced := stepwise(a.traced(ctx), a.log.Named("poll"), c.Name)
 	if a.tracing != nil {
 		traced = a.tracing.Job(traced, c)
 	}
-	result := a.poller.Poll(traced, c)
+	if notReady == nil {
+		result = a.poller.Poll(traced, c)
+	} else {
+		result = a.poller.Fail(traced, c, notReady)
+	}
 	a.heads.forget(c.Name)
 	a.mu.Lock()
 	delete(a.live, c.Name)

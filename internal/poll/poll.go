@@ -158,6 +158,14 @@ func (p *Poller) Poll(ctx context.Context, c *mail.Connection) mail.Result {
 	return j.run(ctx)
 }
 
+// Fail is a job of c that ends before its first attempt, because of err: what
+// Poll returns for one that failed, and told as that.
+func (p *Poller) Fail(ctx context.Context, c *mail.Connection, err error) mail.Result {
+	j := p.newJob(ctx, c)
+	j.lines = &lines{}
+	return j.end(err)
+}
+
 // Preview is a dry run: one attempt that changes nothing, neither on the
 // server nor here. Messages, Bytes and Files of the result are what a poll
 // would save, as far as it can be known without fetching.

@@ -48,7 +48,7 @@ var homes = []struct {
 	{"github.com/knadh/go-pop3", []string{"internal/mailbox"}},
 	{"github.com/mattn/go-isatty", []string{"cmd/poller"}},
 	{"github.com/prometheus/client_golang", []string{"internal/metrics"}},
-	{"github.com/robfig/cron/v3", []string{"internal/cronspec", "internal/schedule"}},
+	{"github.com/robfig/cron/v3", []string{"internal/cronspec"}},
 	{"github.com/spf13/cobra", []string{"cmd/poller"}},
 	{"github.com/spf13/pflag", []string{"cmd/poller"}}, // the flags of cobra
 	{"github.com/youmark/pkcs8", []string{"internal/tlspolicy"}},
