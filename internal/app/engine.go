@@ -142,6 +142,7 @@ func Open(ctx context.Context, c *config.Config, build Build, log *zap.Logger, l
 	a.scheduler = schedule.New(schedule.Options{
 		Polls:        c.Limits.Polls,
 		PollsPerHost: c.Limits.PollsPerHost,
+		Ready:        func(ctx context.Context, c *mail.Connection) error { return a.folders.Answers(ctx, c.Folder) },
 		Run:          a.run,
 		Skipped:      func(c *mail.Connection) { a.metrics.Skipped(c.Name) },
 		Started:      func(_ *mail.Connection, lag time.Duration) { a.metrics.Started(lag) },

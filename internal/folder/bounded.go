@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -51,6 +52,16 @@ func (b *Bounded) Ready(ctx context.Context, folder string) error {
 	return err
 }
 
+// Answers waits until a folder answers, whatever it says: what is wrong with it is for
+// Ready to say.
+func (b *Bounded) Answers(ctx context.Context, folder string) error {
+	_, err := within(ctx, b, folder, func() (none, error) {
+		_, _ = os.Stat(folder) // an error is an answer
+		return none{}, nil
+	}, nil)
+	return err
+}
+
 // Try does in the folder of c what a poll does, and leaves nothing behind.
 func (b *Bounded) Try(ctx context.Context, c *mail.Connection) (warnings []string, err error) {
 	return within(ctx, b, c.Folder, func() ([]string, error) { return b.Store.Try(ctx, c) }, nil)
@@ -93,6 +104,10 @@ func (b *Bounded) Publish(ctx context.Context, entries []mail.Entry, renamed fun
 // Discard removes the temporary file of an entry that will not be published. Where
 // that cannot be done now, the next start does it.
 func (b *Bounded) Discard(ctx context.Context, e mail.Entry) error {
+	if b.waits(e.Dir) { // who gives a message up has waited long enough
+		b.Leave()
+		return b.hangs(e.Dir)
+	}
 	_, err := within(ctx, b, e.Dir, func() (none, error) { return none{}, b.Store.Discard(e) }, nil)
 	if err != nil {
 		b.Leave()
@@ -160,6 +175,13 @@ func within[T any](ctx context.Context, b *Bounded, folder string, work func() (
 	return begin(b, folder, work, undo).wait(ctx)
 }
 
+// waits reports whether something that was given up goes on in a folder.
+func (b *Bounded) waits(folder string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.lost[filepath.Clean(folder)] != nil
+}
+
 // free waits until nothing that was given up goes on in a folder.
 func (b *Bounded) free(ctx context.Context, folder string) error {
 	b.mu.Lock()
@@ -201,6 +223,14 @@ type answer[T any] struct {
 	fault any // of a panic
 }
 
+// told is the outcome. A panic goes on.
+func (o answer[T]) told() (T, error) {
+	if o.fault != nil {
+		panic(o.fault)
+	}
+	return o.value, o.err
+}
+
 // begin begins work, which is undone, unless undo is nil, when it succeeds once
 // nobody waits for it.
 func begin[T any](b *Bounded, folder string, work func() (T, error), undo func(T)) *call[T] {
@@ -223,20 +253,28 @@ func begin[T any](b *Bounded, folder string, work func() (T, error), undo func(T
 	return c
 }
 
-// wait waits for the outcome. A panic goes on here.
+// moment is for how long a call is waited for once its context has ended: where the
+// folder answers, it comes back by then, and it is known what came of it.
+const moment = time.Second
+
+// wait waits for the outcome.
 func (c *call[T]) wait(ctx context.Context) (T, error) {
 	var nothing T
 	late := time.NewTimer(c.b.Patience)
 	defer late.Stop()
 	select {
 	case o := <-c.done:
-		if o.fault != nil {
-			panic(o.fault)
-		}
-		return o.value, o.err
+		return o.told()
 	case <-late.C:
 		return nothing, c.giveUp(c.b.hangs(c.folder))
 	case <-ctx.Done():
+	}
+	soon := time.NewTimer(moment)
+	defer soon.Stop()
+	select {
+	case o := <-c.done:
+		return o.told()
+	case <-soon.C:
 		return nothing, c.giveUp(context.Cause(ctx))
 	}
 }
@@ -280,7 +318,7 @@ type feeder struct {
 	pieces chan *piece
 	ended  chan struct{} // closed when nobody takes pieces any more
 	at     *piece        // the one that is being filled
-	gaveUp error         // why nobody waits any more
+	gaveUp error         // that the folder does not answer
 	failed error         // of the body; set before pieces is closed
 }
 
@@ -343,7 +381,7 @@ func (f *feeder) flush() error {
 	case <-late.C:
 		f.gaveUp = f.b.hangs(f.folder)
 	case <-f.ctx.Done():
-		f.gaveUp = context.Cause(f.ctx)
+		return context.Cause(f.ctx)
 	}
 	return f.gaveUp
 }

@@ -28,7 +28,7 @@ func TestACallIntoAFolderIsGivenUp(t *testing.T) {
 		took time.Duration
 		is   func(error) bool
 	}{
-		"its job is stopped": {time.Second, time.Second, func(err error) bool { return errors.Is(err, errStopped) }},
+		"its job is stopped": {time.Second, time.Second + moment, func(err error) bool { return errors.Is(err, errStopped) }},
 		"it takes too long": {time.Hour, Patience, func(err error) bool {
 			e := mail.AsError(err, "", "")
 			return e.Op == mail.OpSave && e.Kind == mail.KindStorage && strings.Contains(err.Error(), "/a/b has not answered for 2m0s") && e.Hint != ""

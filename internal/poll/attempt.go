@@ -26,7 +26,9 @@ type job struct {
 	faults     map[string]mail.Unsaved // by ID: this job's failures, what it found too large, and what it could not finish
 	introduced map[string]mail.Unsaved // by ID: From, Subject and Date of messages that stay on the server
 	unread     mail.Set                // messages that count as unread whatever the server says
-	late       mail.Set                // messages that took longer than an attempt may, and come behind the others
+	late       mail.Set                // messages that come behind the others
+	heldBack   mail.Set                // likewise, also once they were tried
+	first      mail.Set                // messages that come no longer behind the others
 	standing   int                     // messages that would be taken, were saved before, and stay
 	sequence   int                     // messages that were put into the folder
 	visible    map[string]bool         // by Temp: what this job has published, where there is a command
@@ -76,6 +78,9 @@ type pass struct {
 	asked   mail.Set    // POP3: whose removal another session has still to see
 	refusal *mail.Error // why the server refused to dispose of messages; they stay pending
 	blame   blame       // for messages that could not be had
+
+	asking   int      // how many messages are asked for at once
+	suspects mail.Set // one of them ended the session in which they were asked for: each is asked for alone
 
 	foreseen  mail.Box     // whose ledger readAhead read
 	disposing func() error // waits for the journal to record dispositions; nil where it does not
@@ -196,6 +201,7 @@ func (p *pass) load(ctx context.Context) error {
 		}
 		if f.Late {
 			p.late.Add(f.Ref)
+			p.heldBack.Add(f.Ref)
 		}
 		if f.Oversized && !p.tooLarge(f.Ref) {
 			continue // the limit was raised

@@ -137,8 +137,12 @@ func (p *pass) takeFresh(l lifetimes, fresh []mail.Ref) error {
 			_ = before.wait() // also when this goroutine panics; what it came to is known, or will be
 		}
 	}()
+	fresh = p.suspectsFirst(fresh)
 	for len(fresh) > 0 && l.start.Err() == nil {
 		batch := bounded(fresh)
+		if p.suspects.Has(batch[0]) {
+			batch = batch[:1]
+		}
 		entries, err := p.fetch(l, batch)
 		if err != nil && !errors.Is(err, errStopping) {
 			// The session is gone; a new one finishes what is pending. What
@@ -200,8 +204,11 @@ func (p *pass) setTooLarge(ref mail.Ref) {
 // returns is whole, also beside an error.
 func (p *pass) fetch(l lifetimes, refs []mail.Ref) ([]mail.Entry, error) {
 	var entries []mail.Entry
-	var failed error // in our own hands, not in the session's
+	var failed error   // in our own hands, not in the session's
+	var broke mail.Set // the one that was coming when the session ended
+	last := 0          // event at which one came whole
 	left := slices.Clone(refs)
+	p.asking = len(refs)
 	err := p.session.Fetch(l.finish, refs, func(m mail.Message) error {
 		left = slices.DeleteFunc(left, m.Same)
 		if at := slices.IndexFunc(entries, func(e mail.Entry) bool { return m.Same(e.Ref) }); at >= 0 { // taken back
@@ -226,13 +233,13 @@ func (p *pass) fetch(l lifetimes, refs []mail.Ref) ([]mail.Entry, error) {
 			switch entry, failed = p.take(l.finish, m); {
 			case errors.Is(failed, mail.ErrNoAttachments):
 				failed = nil
-				p.blame.has()
+				last = p.blame.came()
 				p.setUnwanted(m.Ref, mail.ErrNoAttachments)
 			case failed != nil:
-				left = append(left, m.Ref)
+				broke.Add(m.Ref)
 				return failed
 			default:
-				p.blame.has()
+				last = p.blame.came()
 				entries = append(entries, entry)
 			}
 		}
@@ -241,16 +248,49 @@ func (p *pass) fetch(l lifetimes, refs []mail.Ref) ([]mail.Entry, error) {
 		}
 		return failed
 	})
-	if err != nil {
-		p.interrupted(left, err)
+	if len(entries)+p.result.Unwanted > 0 && last > 0 {
+		p.blame.has(last)
 	}
 	switch {
-	case failed != nil:
-		return entries, failed
-	case err != nil && len(left) > 0:
-		return entries, p.lost(l.finish, left[0], err) // the wire broke when this one was asked for
+	case err == nil:
+		err = p.confirm(l.finish, entries)
+	default:
+		p.interrupted(append(broke.Refs(), left...), err)
+		switch {
+		case len(left) == 0:
+		case failed == nil:
+			return entries, p.lost(l.finish, p.next(left), err) // the wire broke when this one was asked for
+		case errors.Is(failed, errSessionLost) && p.asking > 1:
+			p.suspects.Add(p.next(left)) // one that came is not whole for what follows it
+		}
 	}
-	return entries, err
+	return entries, cmp.Or(failed, err)
+}
+
+// next is the one of some messages that a server hands over first.
+func (p *pass) next(refs []mail.Ref) mail.Ref {
+	if p.c.Store == mail.IMAP {
+		return slices.MinFunc(refs, func(a, b mail.Ref) int { return cmp.Compare(a.UID, b.UID) })
+	}
+	return refs[0]
+}
+
+// suspectsFirst is refs with those ahead that may have ended a session.
+func (p *pass) suspectsFirst(refs []mail.Ref) []mail.Ref {
+	if p.suspects.Len() == 0 {
+		return refs
+	}
+	refs = slices.Clone(refs)
+	slices.SortStableFunc(refs, func(a, b mail.Ref) int {
+		switch x, y := p.suspects.Has(a), p.suspects.Has(b); {
+		case x == y:
+			return 0
+		case x:
+			return -1
+		}
+		return 1
+	})
+	return refs
 }
 
 // interrupted notes messages that were asked for and did not come. A server may

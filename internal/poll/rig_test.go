@@ -91,7 +91,8 @@ func (r *rig) start(log *zap.Logger) {
 		r.ok(err)
 	}
 	removals := &Removals{}
-	removals.saw(r.c) // else another session looks whether what was removed is gone
+	removals.saw(r.c)         // else another session looks whether what was removed is gone
+	removals.names(r.c, true) // else what is pending is fetched once more
 	r.Poller = Poller{
 		Removals: removals,
 		Opener:   r.server,
