@@ -81,6 +81,7 @@ type pass struct {
 
 	asking   int      // how many messages are asked for at once
 	suspects mail.Set // one of them ended the session in which they were asked for: each is asked for alone
+	spoilt   error    // why a session ended behind one of them, which was had
 
 	foreseen  mail.Box     // whose ledger readAhead read
 	disposing func() error // waits for the journal to record dispositions; nil where it does not

@@ -55,7 +55,7 @@ func (p *pass) drain(l lifetimes) error {
 		query.Unread = &p.unread
 		refs, err := p.session.Pick(l.start, query) // 5
 		if err != nil {
-			return err
+			return p.spoils(l.start, err)
 		}
 		if len(refs) > 0 {
 			query.After = &refs[len(refs)-1]

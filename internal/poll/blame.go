@@ -121,6 +121,17 @@ func (p *pass) lost(ctx context.Context, ref mail.Ref, err error) error {
 	return errSessionLost
 }
 
+// spoils says what it means that a session ended where messages are chosen. Behind one
+// that was asked for alone, since it may end sessions, others are tried on a new one.
+func (p *pass) spoils(ctx context.Context, err error) error {
+	e := mail.AsError(err, mail.OpPick, mail.KindProtocol)
+	if p.suspects.Len() == 0 || ctx.Err() != nil || e.Kind != mail.KindProtocol && e.Kind != mail.KindNetwork {
+		return err
+	}
+	p.spoilt = e
+	return errSessionLost
+}
+
 // comesLast has the next job take a message behind all others, so that it keeps none
 // of them back. Where it was behind them already, and nothing tells whose fault it is
 // that it cannot be had, it comes first again in the one after that: see verdict.
@@ -300,7 +311,7 @@ func (p *pass) verdict(err error) error {
 	case len(b.failed) == 0 && p.refusal != nil:
 		return p.notDisposed()
 	case len(b.failed) == 0:
-		return nil
+		return p.spoilt
 	}
 	hint := fmt.Sprintf("it stays on the server; after failing in %d jobs it is quarantined, and skipped until `poller retry %s`", mail.JobsBeforeQuarantine, p.c.Name)
 	if first == nil {

@@ -248,3 +248,27 @@ func TestAnotherMessageUnderTheUniqueIDOfASavedOne(t *testing.T) {
 		}
 	}
 }
+
+// TestAMailboxThatLooksEmptyForOnce: what was saved out of it and stays on the server
+// is not delivered again.
+func TestAMailboxThatLooksEmptyForOnce(t *testing.T) {
+	t.Parallel()
+	for _, dispose := range []disposition.Disposition{disposition.Keep, disposition.Seen} {
+		t.Run(string(dispose), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, mail.IMAP, dispose)
+			r.c.MaxMessages = 0
+			r.consumer = func(string) bool { return true }
+			r.mailbox("123")
+			r.poll(mail.OutcomeSaved)
+			held := r.letters
+			r.letters = nil
+			r.poll(mail.OutcomeUnchanged)
+			r.letters = held
+			if result := r.Poll(t.Context(), r.c); result.Err != nil || result.Messages > 0 {
+				t.Errorf("%+v, %v", result, result.Err)
+			}
+			r.delivered("1", "2", "3")
+		})
+	}
+}

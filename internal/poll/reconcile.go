@@ -25,6 +25,11 @@ func (p *pass) prune(ctx context.Context, messages int) error {
 	for _, f := range p.ledger.Unsaved {
 		known.Add(f.Ref)
 	}
+	if messages == 0 && p.c.Store == mail.IMAP {
+		// One that looks empty for once would have all messages delivered again; and
+		// since a UID never comes back, remembering them costs nothing else.
+		return nil
+	}
 	if known.Len() == 0 || p.c.Store == mail.IMAP && known.Len() <= messages && len(p.ledger.Unsaved) == 0 {
 		return nil
 	}
