@@ -22,6 +22,7 @@ var layers = [][]string{
 	{"internal/header"},
 	{"internal/certificate", "internal/cronspec", "internal/disposition", "internal/filename", "internal/match", "internal/notify", "internal/proxy", "internal/retry", "internal/tlspolicy"},
 	{"internal/attachments", "internal/mail"},
+	{"internal/api"}, // layer 1, on mail
 	{
 		"internal/admin", "internal/auth", "internal/config", "internal/folder", "internal/mailbox",
 		"internal/metrics", "internal/poll", "internal/schedule", "internal/state",
@@ -55,7 +56,7 @@ var homes = []struct {
 	{"github.com/xdg-go/scram", []string{"internal/mailbox"}},
 	{"go.opentelemetry.io/otel", []string{"internal/tracing"}},
 	{"github.com/go-logr/logr", []string{"internal/tracing"}},
-	{"go.uber.org/zap", slices.Concat(layers[3:]...)},
+	{"go.uber.org/zap", slices.Concat(layers[4:]...)},
 	{"go.yaml.in/yaml/v4", []string{"internal/config"}},
 	{"golang.org/x/crypto", []string{"internal/certificate", "internal/state"}},
 	{"golang.org/x/net/netutil", []string{"internal/admin"}},
