@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"mailpoller/internal/admin"
+	"mailpoller/internal/api"
 	"mailpoller/internal/auth"
 	"mailpoller/internal/config"
 	"mailpoller/internal/folder"
@@ -129,7 +129,7 @@ func strangers(ctx context.Context, c *config.Config) []string {
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	grants, err := admin.NewClient(SocketPath(c.StateDir)).Grants(ctx)
+	grants, err := api.NewClient(SocketPath(c.StateDir)).Grants(ctx)
 	if err != nil {
 		return nil // no daemon, or one that does not answer
 	}

@@ -15,7 +15,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
-	"mailpoller/internal/admin"
+	"mailpoller/internal/api"
 	"mailpoller/internal/auth"
 	"mailpoller/internal/config"
 	"mailpoller/internal/folder"
@@ -360,7 +360,7 @@ func logResult(log *zap.Logger, r mail.Result) {
 func (a *App) connection(name string) (*mail.Connection, error) {
 	c, ok := a.config.Load().byName[name]
 	if !ok {
-		return nil, fmt.Errorf("%q: %w", name, admin.ErrUnknown)
+		return nil, fmt.Errorf("%q: %w", name, api.ErrUnknown)
 	}
 	return c, nil
 }

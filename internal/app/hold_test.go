@@ -14,7 +14,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"mailpoller/internal/admin"
+	"mailpoller/internal/api"
 	"mailpoller/internal/config"
 	"mailpoller/internal/mail"
 	"mailpoller/internal/mailtest"
@@ -170,7 +170,7 @@ func becomes(t *testing.T, what string, is func() bool) {
 }
 
 // view is how the only connection of a daemon stands.
-func (d *rig) view(t *testing.T) admin.ConnectionView {
+func (d *rig) view(t *testing.T) api.ConnectionView {
 	t.Helper()
 	views, err := d.Connections(t.Context())
 	if err != nil {
@@ -226,11 +226,11 @@ func TestAScheduledJobMeetsNoMaildropThatWeLocked(t *testing.T) {
 			}
 			first := d.view(t).Next
 			becomes(t, "the third run that is due", func() bool { return d.view(t).Next.Sub(first) >= 2*time.Second })
-			if v := d.view(t); v.State != admin.Pending {
+			if v := d.view(t); v.State != api.Pending {
 				t.Errorf("a connection that is held is %s", v.State)
 			}
 			for other, work := range d.works() {
-				if err := work(t.Context(), "a"); !errors.Is(err, admin.ErrBusy) || !strings.Contains(err.Error(), "a: ") {
+				if err := work(t.Context(), "a"); !errors.Is(err, api.ErrBusy) || !strings.Contains(err.Error(), "a: ") {
 					t.Errorf("%s: %v", other, err)
 				}
 			}
@@ -267,7 +267,7 @@ func TestWorkBesideAJobIsRefused(t *testing.T) {
 	})
 	for _, name := range []string{"polled", "waiting"} {
 		for what, work := range d.works() {
-			if err := work(t.Context(), name); !errors.Is(err, admin.ErrBusy) {
+			if err := work(t.Context(), name); !errors.Is(err, api.ErrBusy) {
 				t.Errorf("%s of the one %s: %v", what, name, err)
 			}
 		}
@@ -297,7 +297,7 @@ func TestACommandAloneHoldsWhatItWorksOn(t *testing.T) {
 	})
 	<-m.inside
 	for what, work := range d.works() {
-		if err := work(t.Context(), "a"); !errors.Is(err, admin.ErrBusy) {
+		if err := work(t.Context(), "a"); !errors.Is(err, api.ErrBusy) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -308,7 +308,7 @@ func TestACommandAloneHoldsWhatItWorksOn(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if _, err := d.Poll(t.Context(), "other", false); !errors.Is(err, admin.ErrUnknown) {
+	if _, err := d.Poll(t.Context(), "other", false); !errors.Is(err, api.ErrUnknown) {
 		t.Errorf("an unknown connection: %v", err)
 	}
 }
@@ -329,11 +329,11 @@ func TestAJobWhoseTargetIsNotReadyIsRecorded(t *testing.T) {
 	if result.State != mail.Failed || result.Outcome != mail.OutcomeFailed || result.Err != why || result.Attempts != 0 || !slices.Equal(states, []mail.State{mail.Failed}) {
 		t.Errorf("%+v; told %v", result, states)
 	}
-	jobs, err := d.Jobs(t.Context(), admin.JobFilter{Connection: "a"})
+	jobs, err := d.Jobs(t.Context(), api.JobFilter{Connection: "a"})
 	if err != nil || len(jobs) != 1 || jobs[0].Job != result.Job || jobs[0].Err.Error() != why.Error() {
 		t.Fatalf("the history has %+v, %v", jobs, err)
 	}
-	jobs, err = d.Jobs(t.Context(), admin.JobFilter{ID: result.Job})
+	jobs, err = d.Jobs(t.Context(), api.JobFilter{ID: result.Job})
 	if err != nil || len(jobs) != 1 || len(jobs[0].Log) != 1 || !strings.Contains(jobs[0].Log[0], "the mount is missing") {
 		t.Errorf("the log of the job: %+v, %v", jobs, err)
 	}
