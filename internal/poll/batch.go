@@ -251,18 +251,16 @@ func (p *pass) fetch(l lifetimes, refs []mail.Ref) ([]mail.Entry, error) {
 	if len(entries)+p.result.Unwanted > 0 && last > 0 {
 		p.blame.has(last)
 	}
+	if err == nil {
+		return entries, p.confirm(l.finish, entries)
+	}
+	p.interrupted(append(broke.Refs(), left...), err)
 	switch {
-	case err == nil:
-		err = p.confirm(l.finish, entries)
-	default:
-		p.interrupted(append(broke.Refs(), left...), err)
-		switch {
-		case len(left) == 0:
-		case failed == nil:
-			return entries, p.lost(l.finish, p.next(left), err) // the wire broke when this one was asked for
-		case errors.Is(failed, errSessionLost) && p.asking > 1:
-			p.suspects.Add(p.next(left)) // one that came is not whole for what follows it
-		}
+	case len(left) == 0:
+	case failed == nil:
+		return entries, p.lost(l.finish, p.next(left), err) // the wire broke when this one was asked for
+	case errors.Is(failed, errSessionLost) && p.asking > 1:
+		p.suspects.Add(p.next(left)) // one that came is not whole for what follows it
 	}
 	return entries, cmp.Or(failed, err)
 }
