@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"mailpoller/internal/admin"
+	"mailpoller/internal/api"
 )
 
 func newCerts(c *cli) *cobra.Command {
@@ -29,11 +29,11 @@ be valid for the host.`,
 	cmd.AddCommand(newCertsList(c), newCertsShow(c))
 	for _, verb := range []struct {
 		name, short, done string
-		do                func(admin.Daemon, context.Context, string, string) (admin.TrustView, error)
+		do                func(api.Daemon, context.Context, string, string) (api.TrustView, error)
 	}{
-		{"trust", "Accept a certificate, the server's own or an issuer's", "trusted", admin.Daemon.Trust},
-		{"revoke", "End the trust in a certificate", "no longer trusted", admin.Daemon.Revoke},
-		{"remove", "Drop a certificate from what is kept", "removed", admin.Daemon.Remove},
+		{"trust", "Accept a certificate, the server's own or an issuer's", "trusted", api.Daemon.Trust},
+		{"revoke", "End the trust in a certificate", "no longer trusted", api.Daemon.Revoke},
+		{"remove", "Drop a certificate from what is kept", "removed", api.Daemon.Remove},
 	} {
 		server, asJSON := "", false
 		sub := &cobra.Command{
@@ -41,7 +41,7 @@ be valid for the host.`,
 			Short: verb.short,
 			Args:  cobra.ExactArgs(1),
 			RunE: action(func(cmd *cobra.Command, args []string) error {
-				return c.connected(cmd.Context(), func(ctx context.Context, d admin.Daemon) error {
+				return c.connected(cmd.Context(), func(ctx context.Context, d api.Daemon) error {
 					v, err := verb.do(d, ctx, args[0], server)
 					if err != nil {
 						return err
@@ -66,8 +66,8 @@ be valid for the host.`,
 }
 
 // certificates are those that are kept.
-func (c *cli) certificates(ctx context.Context) (all []admin.CertificateView, err error) {
-	err = c.connected(ctx, func(ctx context.Context, d admin.Daemon) error {
+func (c *cli) certificates(ctx context.Context) (all []api.CertificateView, err error) {
+	err = c.connected(ctx, func(ctx context.Context, d api.Daemon) error {
 		all, err = d.Certificates(ctx)
 		return err
 	})
@@ -86,7 +86,7 @@ func newCertsList(c *cli) *cobra.Command {
 				return err
 			}
 			if asJSON {
-				return printJSON(c, append([]admin.CertificateView{}, all...))
+				return printJSON(c, append([]api.CertificateView{}, all...))
 			}
 			if len(all) == 0 {
 				fmt.Fprintln(c.stdout, "No certificate was refused.")
@@ -119,7 +119,7 @@ func newCertsShow(c *cli) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var found []admin.CertificateView
+			var found []api.CertificateView
 			for _, v := range all {
 				for _, one := range v.Chain {
 					if strings.HasPrefix(one.Fingerprint, strings.ToLower(strings.ReplaceAll(args[0], ":", ""))) {
@@ -144,7 +144,7 @@ func newCertsShow(c *cli) *cobra.Command {
 	return cmd
 }
 
-func (c *cli) printCertificate(v admin.CertificateView) {
+func (c *cli) printCertificate(v api.CertificateView) {
 	fmt.Fprintf(c.stdout, "%s:%d, connection %s\n", v.Host, v.Port, v.Connection)
 	if v.Reason != "" {
 		fmt.Fprintf(c.stdout, "refused %s, first %s, last %s\nbecause: %s\n", quantity(v.Times, "time"), clock(v.First), clock(v.Last), v.Reason)
@@ -168,7 +168,7 @@ func (c *cli) printCertificate(v admin.CertificateView) {
 			fmt.Fprintln(c.stdout, "  may issue certificates: to trust it is to trust all that it issues, for this server")
 		}
 	}
-	if slices.ContainsFunc(v.Chain, func(one admin.CertificateFacts) bool { return one.Problem != "" }) {
+	if slices.ContainsFunc(v.Chain, func(one api.CertificateFacts) bool { return one.Problem != "" }) {
 		fmt.Fprintln(c.stdout, "\nTLS fails with this chain whatever is trusted: the server has to present another one.")
 		return
 	}
@@ -179,7 +179,7 @@ func (c *cli) printCertificate(v admin.CertificateView) {
 const unreadable = "(cannot be read)"
 
 // period is when a certificate is valid.
-func period(one admin.CertificateFacts) string {
+func period(one api.CertificateFacts) string {
 	ends := [2]string{unreadable, unreadable}
 	for i, t := range [2]time.Time{one.NotBefore, one.NotAfter} {
 		if !t.IsZero() {

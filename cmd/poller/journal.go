@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"mailpoller/internal/admin"
+	"mailpoller/internal/api"
 )
 
 func newForget(c *cli) *cobra.Command {
@@ -29,7 +29,7 @@ that are still on the server are delivered again. It asks first.`,
 					return fmt.Errorf("nothing forgotten")
 				}
 			}
-			return c.each(cmd.Context(), names, "forgot", admin.Daemon.Forget)
+			return c.each(cmd.Context(), names, "forgot", api.Daemon.Forget)
 		}),
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
@@ -43,15 +43,15 @@ func newRetry(c *cli) *cobra.Command {
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: c.names,
 		RunE: action(func(cmd *cobra.Command, names []string) error {
-			return c.each(cmd.Context(), names, "will try again", admin.Daemon.Retry)
+			return c.each(cmd.Context(), names, "will try again", api.Daemon.Retry)
 		}),
 	}
 }
 
 // each does something for every named connection and says for how many
 // messages it did.
-func (c *cli) each(ctx context.Context, names []string, did string, do func(admin.Daemon, context.Context, string) (int, error)) error {
-	return c.connected(ctx, func(ctx context.Context, d admin.Daemon) error {
+func (c *cli) each(ctx context.Context, names []string, did string, do func(api.Daemon, context.Context, string) (int, error)) error {
+	return c.connected(ctx, func(ctx context.Context, d api.Daemon) error {
 		for _, name := range names {
 			n, err := do(d, ctx, name)
 			if err != nil {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"mailpoller/internal/admin"
+	"mailpoller/internal/api"
 	"mailpoller/internal/mail"
 )
 
@@ -39,7 +39,7 @@ the machine that poller runs on, or to reach it through a tunnel. Ctrl-C gives u
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.names,
 		RunE: action(func(cmd *cobra.Command, args []string) error {
-			return c.connected(cmd.Context(), func(ctx context.Context, d admin.Daemon) error {
+			return c.connected(cmd.Context(), func(ctx context.Context, d api.Daemon) error {
 				ctx = mail.WithTrace(ctx, &mail.Trace{Prompt: c.prompt})
 				v, err := d.Login(ctx, args[0])
 				switch {
@@ -83,8 +83,8 @@ func newOAuthStatus(c *cli) *cobra.Command {
 		Short: "Show how connections get their tokens, and what went wrong",
 		Args:  cobra.NoArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
-			var all []admin.GrantView
-			err := c.connected(cmd.Context(), func(ctx context.Context, d admin.Daemon) (err error) {
+			var all []api.GrantView
+			err := c.connected(cmd.Context(), func(ctx context.Context, d api.Daemon) (err error) {
 				all, err = d.Grants(ctx)
 				return err
 			})
@@ -92,7 +92,7 @@ func newOAuthStatus(c *cli) *cobra.Command {
 				return err
 			}
 			if asJSON {
-				return printJSON(c, append([]admin.GrantView{}, all...))
+				return printJSON(c, append([]api.GrantView{}, all...))
 			}
 			return c.printGrants(all)
 		}),
@@ -101,7 +101,7 @@ func newOAuthStatus(c *cli) *cobra.Command {
 	return cmd
 }
 
-func (c *cli) printGrants(all []admin.GrantView) error {
+func (c *cli) printGrants(all []api.GrantView) error {
 	if len(all) == 0 {
 		fmt.Fprintln(c.stdout, "No connection has an oauth2: block.")
 		return nil

@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"mailpoller/internal/admin"
+	"mailpoller/internal/api"
 	"mailpoller/internal/app"
 	"mailpoller/internal/config"
 	"mailpoller/internal/mail"
@@ -38,7 +38,7 @@ connection also when no job could be run, as with a mistake in the configuration
 		ValidArgsFunction: c.names,
 		RunE: action(func(cmd *cobra.Command, names []string) error {
 			began := false
-			err := c.connected(cmd.Context(), func(ctx context.Context, d admin.Daemon) error {
+			err := c.connected(cmd.Context(), func(ctx context.Context, d api.Daemon) error {
 				began = true
 				return c.poll(ctx, d, names, dryRun, asJSON)
 			})
@@ -62,7 +62,7 @@ const atOnce = 8
 
 // poll polls connections and prints what each came to, in the order of their
 // names.
-func (c *cli) poll(ctx context.Context, d admin.Daemon, names []string, dryRun, asJSON bool) error {
+func (c *cli) poll(ctx context.Context, d api.Daemon, names []string, dryRun, asJSON bool) error {
 	names = once(names)
 	type polled struct {
 		result mail.Result
@@ -147,7 +147,7 @@ func once(names []string) []string {
 }
 
 // encode prints a result as a JSON object.
-func (c *cli) encode(r mail.Result) error { return json.NewEncoder(c.stdout).Encode(admin.View(r)) }
+func (c *cli) encode(r mail.Result) error { return json.NewEncoder(c.stdout).Encode(api.View(r)) }
 
 // notRun is the result of a connection that no job was run of.
 func (c *cli) notRun(name string, err error) mail.Result {
@@ -156,12 +156,12 @@ func (c *cli) notRun(name string, err error) mail.Result {
 	switch {
 	case errors.As(err, &faults):
 		r.Err = &mail.Error{Op: opConfigure, Kind: mail.KindConfig, Err: err, Hint: "correct the file; `poller check --config " + shell(c.path) + "` finds every mistake"}
-	case errors.Is(err, admin.ErrUnknown):
+	case errors.Is(err, api.ErrUnknown):
 		r.Err = &mail.Error{Op: opConfigure, Kind: mail.KindConfig, Err: err, Hint: "name a connection of " + c.path}
-	case errors.Is(err, admin.ErrDisabled):
+	case errors.Is(err, api.ErrDisabled):
 		r.Err = &mail.Error{Op: opConfigure, Kind: mail.KindConfig, Err: err, Hint: "set status: ENABLED to have it polled"}
-	case errors.Is(err, admin.ErrBusy):
-		r.Err = &mail.Error{Op: mail.OpPoll, Kind: mail.KindState, Err: err, Hint: "wait until its job is over; `poller jobs` shows it"}
+	case errors.Is(err, api.ErrBusy):
+		r.Err = &mail.Error{Op: mail.OpPoll, Kind: mail.KindState, Err: err, Hint: "run this again when the job, dry run or test that has the connection is over; `poller status` shows it"}
 	default:
 		e := *mail.AsError(err, mail.OpPoll, mail.KindState)
 		e.Hint = cmp.Or(e.Hint, "check state_dir of "+c.path+", and run this as root or as the user of the daemon")
@@ -174,7 +174,7 @@ func (c *cli) notRun(name string, err error) mail.Result {
 const opConfigure = "read configuration"
 
 // connected calls do with the daemon, or with what stands in for it.
-func (c *cli) connected(ctx context.Context, do func(context.Context, admin.Daemon) error) error {
+func (c *cli) connected(ctx context.Context, do func(context.Context, api.Daemon) error) error {
 	conf, err := c.load(true)
 	if err != nil {
 		client, running := c.daemon(ctx)
@@ -182,7 +182,7 @@ func (c *cli) connected(ctx context.Context, do func(context.Context, admin.Daem
 			return err
 		}
 		fmt.Fprintf(c.stderr, "%v\nThe file has faults; this is the daemon, with the one before:\n", err)
-		return do(ctx, client)
+		return do(ctx, client.Daemon())
 	}
 	if conf.Log.Level == "info" && c.level == "" {
 		conf.Log.Level = "fatal" // the command itself says what happens
@@ -202,8 +202,8 @@ func (c *cli) connected(ctx context.Context, do func(context.Context, admin.Daem
 
 // daemon is the daemon that runs with the configuration file, as it is or as
 // it was.
-func (c *cli) daemon(ctx context.Context) (client *admin.Client, running bool) {
-	client = admin.NewClient(app.SocketPath(config.StateDir(c.path)))
+func (c *cli) daemon(ctx context.Context) (client *api.Client, running bool) {
+	client = api.NewClient(app.SocketPath(config.StateDir(c.path)))
 	_, err := client.Status(ctx)
 	return client, err == nil
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"mailpoller/internal/admin"
+	"mailpoller/internal/api"
 	"mailpoller/internal/app"
 	"mailpoller/internal/config"
 	"mailpoller/internal/mail"
@@ -29,10 +29,10 @@ runs this command.`,
 
 func (c *cli) reload(ctx context.Context) error {
 	socket := app.SocketPath(config.StateDir(c.path))
-	client := admin.NewClient(socket)
+	client := api.NewClient(socket)
 	status, err := client.Status(ctx)
 	switch {
-	case errors.Is(err, admin.ErrNoDaemon):
+	case errors.Is(err, api.ErrNoDaemon):
 		return c.unreached("no daemon runs with %s: nothing answers on %s", c.path, socket)
 	case err != nil:
 		return err
@@ -40,7 +40,7 @@ func (c *cli) reload(ctx context.Context) error {
 		return c.unreached("the daemon that answers on %s runs with %s, not with %s; nothing was reloaded", socket, status.Config, c.path)
 	}
 	warnings, err := client.Reload(ctx)
-	if errors.Is(err, admin.ErrConfiguration) {
+	if errors.Is(err, api.ErrConfiguration) {
 		fmt.Fprintf(c.stderr, "%v\nnot reloaded: the configuration of %s stays in force\n", err, clock(status.Loaded))
 		return errQuiet
 	}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"mailpoller/internal/admin"
+	"mailpoller/internal/api"
 	"mailpoller/internal/app"
 	"mailpoller/internal/config"
 	"mailpoller/internal/mail"
@@ -23,7 +23,7 @@ func newStatus(c *cli) *cobra.Command {
 		Short: "Show the connections of the running daemon",
 		Args:  cobra.NoArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
-			client := admin.NewClient(app.SocketPath(config.StateDir(c.path)))
+			client := api.NewClient(app.SocketPath(config.StateDir(c.path)))
 			return c.watch(cmd.Context(), again, func(ctx context.Context) error {
 				status, err := client.Status(ctx)
 				if err != nil {
@@ -74,7 +74,7 @@ func (c *cli) watch(ctx context.Context, again bool, show func(context.Context) 
 	}
 }
 
-func (c *cli) printConnections(connections []admin.ConnectionView) {
+func (c *cli) printConnections(connections []api.ConnectionView) {
 	w := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "CONNECTION\tSTATE\tLAST RESULT\tAT\tNEXT\tFAILURES IN A ROW")
 	for _, v := range connections {
@@ -115,7 +115,7 @@ func (c *cli) printConnections(connections []admin.ConnectionView) {
 }
 
 // described is a message in one line, for people.
-func described(m admin.MessageView) string {
+func described(m api.MessageView) string {
 	text := "message " + m.ID
 	if m.From != "" {
 		text += " from " + short(m.From)
@@ -133,7 +133,7 @@ func described(m admin.MessageView) string {
 }
 
 // printHooks says that hooks are failing, although the messages are saved.
-func (c *cli) printHooks(v admin.ConnectionView) {
+func (c *cli) printHooks(v api.ConnectionView) {
 	state := ""
 	if v.Last != nil {
 		state = string(v.Last.State) + ", "
@@ -157,7 +157,7 @@ func short(text string) string {
 
 func newJobs(c *cli) *cobra.Command {
 	asJSON, again := false, false
-	var filter admin.JobFilter
+	var filter api.JobFilter
 	var state string
 	cmd := &cobra.Command{
 		Use:   "jobs",
@@ -167,16 +167,16 @@ something on a server or failed. A poll that found nothing new leaves no record.
 		Args: cobra.NoArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
 			filter.State = mail.State(strings.ToUpper(state))
-			return c.connected(cmd.Context(), func(ctx context.Context, d admin.Daemon) error {
+			return c.connected(cmd.Context(), func(ctx context.Context, d api.Daemon) error {
 				return c.watch(ctx, again, func(ctx context.Context) error {
 					jobs, err := d.Jobs(ctx, filter)
 					if err != nil {
 						return err
 					}
 					if asJSON {
-						views := make([]admin.PollView, len(jobs))
+						views := make([]api.PollView, len(jobs))
 						for i, j := range jobs {
-							views[i] = admin.View(j)
+							views[i] = api.View(j)
 						}
 						return printJSON(c, views)
 					}
@@ -203,17 +203,17 @@ func newJobsShow(c *cli) *cobra.Command {
 		Short: "Show all that is known of one job, and the log of one that failed",
 		Args:  cobra.ExactArgs(1),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
-			return c.connected(cmd.Context(), func(ctx context.Context, d admin.Daemon) error {
-				jobs, err := d.Jobs(ctx, admin.JobFilter{ID: strings.ToUpper(args[0]), Limit: 2})
+			return c.connected(cmd.Context(), func(ctx context.Context, d api.Daemon) error {
+				jobs, err := d.Jobs(ctx, api.JobFilter{ID: strings.ToUpper(args[0]), Limit: 2})
 				switch {
 				case err != nil:
 					return err
 				case len(jobs) == 0:
-					return fmt.Errorf("%s: %w; `poller jobs` lists those that are", args[0], admin.ErrNoJob)
+					return fmt.Errorf("%s: %w; `poller jobs` lists those that are", args[0], api.ErrNoJob)
 				case len(jobs) > 1:
 					return fmt.Errorf("%s: more than one job begins with this; give more of it", args[0])
 				case asJSON:
-					return printJSON(c, admin.View(jobs[0]))
+					return printJSON(c, api.View(jobs[0]))
 				}
 				c.printJob(jobs[0])
 				return nil

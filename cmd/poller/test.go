@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"mailpoller/internal/admin"
+	"mailpoller/internal/api"
 	"mailpoller/internal/mail"
 )
 
@@ -26,7 +26,7 @@ what to do next. The exit code is 1 then.`,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: c.names,
 		RunE: action(func(cmd *cobra.Command, names []string) error {
-			return c.connected(cmd.Context(), func(ctx context.Context, d admin.Daemon) error {
+			return c.connected(cmd.Context(), func(ctx context.Context, d api.Daemon) error {
 				failed := false
 				for _, name := range names {
 					test, err := c.test(ctx, d, name, asJSON)
@@ -47,7 +47,7 @@ what to do next. The exit code is 1 then.`,
 }
 
 // test tests one connection and prints each step as it ends.
-func (c *cli) test(ctx context.Context, d admin.Daemon, name string, asJSON bool) (mail.Test, error) {
+func (c *cli) test(ctx context.Context, d api.Polling, name string, asJSON bool) (mail.Test, error) {
 	printed := 0
 	show := func(s mail.Step) {
 		if printed == 0 {
@@ -64,7 +64,7 @@ func (c *cli) test(ctx context.Context, d admin.Daemon, name string, asJSON bool
 		return test, err
 	}
 	if asJSON {
-		return test, json.NewEncoder(c.stdout).Encode(admin.ViewTest(test))
+		return test, json.NewEncoder(c.stdout).Encode(api.ViewTest(test))
 	}
 	for _, s := range test.Steps[min(printed, len(test.Steps)):] {
 		show(s)

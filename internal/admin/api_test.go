@@ -15,7 +15,9 @@ import (
 	yaml "go.yaml.in/yaml/v4"
 
 	"mailpoller/internal/admin"
+	"mailpoller/internal/api"
 	"mailpoller/internal/mail"
+	"mailpoller/internal/mailtest/daemontest"
 )
 
 // document is docs/api.yaml as JSON knows it.
@@ -73,7 +75,7 @@ func (v validator) check(place string, value []byte) {
 }
 
 // busy is a daemon with an answer of every kind.
-func busy(t *testing.T) *fake {
+func busy(t *testing.T) *daemontest.Fake {
 	t.Helper()
 	at := time.Date(2026, 1, 31, 8, 30, 0, 0, time.UTC)
 	failed := &mail.Error{Op: mail.OpConnect, Kind: mail.KindNetwork, Err: errors.New("down"), Hint: "look at it"}
@@ -81,17 +83,17 @@ func busy(t *testing.T) *fake {
 		Job: "ABC", Connection: "a", State: mail.Failed, Outcome: mail.OutcomeFailed, Started: at, Duration: time.Second, Attempts: 2, RetryAt: at, Messages: 1, Bytes: 3,
 		Files: []string{"/srv/a"}, Notified: 1, Unheard: 1, HookError: "exit status 1", Warnings: []string{"w"}, Err: failed, Log: []string{"a line"},
 	}
-	last := admin.View(result)
-	return &fake{
-		status:      admin.Status{Version: "v1", Commit: "abc", Go: "go1", Started: at, Config: "/etc/poller/poller.yaml", Loaded: at},
-		connections: []admin.ConnectionView{{Name: "a/b", Enabled: true, State: admin.Idle, Last: &last, Next: at, Hooks: admin.ViewHooks(mail.Hooks{Due: 2, Since: at, Error: "exit status 1"}), Quarantined: []admin.MessageView{}, Oversized: []admin.MessageView{{ID: "7", Reason: "too large"}}}},
-		jobs: func(f admin.JobFilter) ([]mail.Result, error) {
+	last := api.View(result)
+	return &daemontest.Fake{
+		State:     api.Status{Version: "v1", Commit: "abc", Go: "go1", Started: at, Config: "/etc/poller/poller.yaml", Loaded: at},
+		Connected: []api.ConnectionView{{Name: "a/b", Enabled: true, State: api.Idle, Last: &last, Next: at, Hooks: api.ViewHooks(mail.Hooks{Due: 2, Since: at, Error: "exit status 1"}), Quarantined: []api.MessageView{}, Oversized: []api.MessageView{{ID: "7", Reason: "too large"}}}},
+		OnJobs: func(f api.JobFilter) ([]mail.Result, error) {
 			if f.ID == "NONE" {
 				return nil, nil
 			}
 			return []mail.Result{result}, nil
 		},
-		poll: func(ctx context.Context, _ string, _ bool) (mail.Result, error) {
+		OnPoll: func(ctx context.Context, _ string, _ bool) (mail.Result, error) {
 			trace := mail.TraceOf(ctx)
 			trace.Step(mail.Step{Name: mail.OpConnect, Err: failed})
 			trace.Job(result)
@@ -99,22 +101,22 @@ func busy(t *testing.T) *fake {
 			trace.Progress(mail.Ref{UIDL: "x"}, 1, 3)
 			return result, nil
 		},
-		test: func(context.Context, string) (mail.Test, error) {
+		OnTest: func(context.Context, string) (mail.Test, error) {
 			return mail.Test{Connection: "a", Steps: []mail.Step{{Name: mail.OpResolve, Detail: "127.0.0.1"}}}, nil
 		},
-		retry:  func(string) (int, error) { return 0, admin.ErrBusy },
-		forget: func(string) (int, error) { return 3, nil },
-		certificates: []admin.CertificateView{{
-			CertificateFacts: admin.CertificateFacts{Fingerprint: strings.Repeat("0a", 32), Names: []string{}, NotBefore: at, NotAfter: at},
-			Host:             "h", Port: 993, First: at, Last: at, Chain: []admin.CertificateFacts{{Fingerprint: strings.Repeat("0a", 32), Names: []string{"h"}, NotBefore: at, NotAfter: at}},
+		OnRetry:  func(string) (int, error) { return 0, api.ErrBusy },
+		OnForget: func(string) (int, error) { return 3, nil },
+		Presented: []api.CertificateView{{
+			CertificateFacts: api.CertificateFacts{Fingerprint: strings.Repeat("0a", 32), Names: []string{}, NotBefore: at, NotAfter: at},
+			Host:             "h", Port: 993, First: at, Last: at, Chain: []api.CertificateFacts{{Fingerprint: strings.Repeat("0a", 32), Names: []string{"h"}, NotBefore: at, NotAfter: at}},
 		}},
-		judge: func(_, fingerprint, _ string) (admin.TrustView, error) {
-			return admin.TrustView{Fingerprint: fingerprint}, nil
+		OnReview: func(_, fingerprint, _ string) (api.TrustView, error) {
+			return api.TrustView{Fingerprint: fingerprint}, nil
 		},
-		grants: []admin.GrantView{{Connection: "a", Provider: "google", Grant: "refresh_token", Refresh: "stored", Expires: at, Error: &admin.ErrorView{Message: "m"}, Failed: at}},
-		login: func(ctx context.Context, _ string) (admin.GrantView, error) {
+		Granted: []api.GrantView{{Connection: "a", Provider: "google", Grant: "refresh_token", Refresh: "stored", Expires: at, Error: &api.ErrorView{Message: "m"}, Failed: at}},
+		OnLogin: func(ctx context.Context, _ string) (api.GrantView, error) {
 			mail.TraceOf(ctx).Prompt(mail.Prompt{Address: "https://login.example.com", Code: "ABCD"})
-			return admin.GrantView{Connection: "a"}, nil
+			return api.GrantView{Connection: "a"}, nil
 		},
 	}
 }
@@ -124,7 +126,7 @@ func busy(t *testing.T) *fake {
 func TestTheDocumentIsThatOfTheAPI(t *testing.T) {
 	t.Parallel()
 	v, d := newValidator(t), busy(t)
-	h := admin.Handler(d, metrics(), admin.Control, nil)
+	h := handler(d, admin.Control, nil)
 	described := make(map[string]bool)
 	paths := document(t)["paths"].(map[string]any)
 	for path, methods := range paths {
@@ -141,7 +143,7 @@ func TestTheDocumentIsThatOfTheAPI(t *testing.T) {
 			check(t, v, document(t), place, body)
 		}
 	}
-	for _, request := range admin.Routes(d) {
+	for _, request := range admin.Routes(d.Daemon()) {
 		if strings.Contains(request, "/api/v1/") && !described[request] {
 			t.Errorf("%s is not described", request)
 		}
@@ -186,11 +188,11 @@ func check(t *testing.T, v validator, d map[string]any, place, body string) {
 // whoever has none, or another, is told so.
 func TestTokens(t *testing.T) {
 	t.Parallel()
-	authorize := func(_ context.Context, token string) (admin.Access, bool) {
-		access, ok := map[string]admin.Access{"reads": admin.Reader, "rules": admin.Control}[token]
-		return access, ok
+	authorize := func(_ context.Context, token string) (api.Identity, bool) {
+		role, ok := map[string]api.Role{"reads": api.RoleRead, "rules": api.RoleAdmin}[token]
+		return api.Identity{Name: "token " + token, Role: role}, ok
 	}
-	h := admin.Handler(busy(t), metrics(), admin.Public, authorize)
+	h := handler(busy(t), admin.Public, authorize)
 	const look, reload, act = "GET /api/v1/jobs", "POST /api/v1/reload", "POST /api/v1/forget?connection=a"
 	for _, row := range []struct {
 		request, header string
@@ -225,7 +227,7 @@ func TestTokens(t *testing.T) {
 		}
 	}
 	// On this machine a token adds to what there is, and a wrong one is no way in.
-	local := admin.Handler(busy(t), metrics(), admin.Local, authorize)
+	local := handler(busy(t), admin.Local, authorize)
 	for header, want := range map[string]int{"": 401, "Bearer rules": 200, "Bearer other": 401} {
 		status, body := ask(t, local, "POST", "/api/v1/forget?connection=a", func(r *http.Request) {
 			if header != "" {

@@ -1,48 +1,43 @@
+// Package admin serves the daemon over HTTP: listeners, who is asking, how much
+// they may do, routes, streams, and the audit line of each change. The same
+// handler serves the configured listen address, for monitoring, and the control
+// socket in the state directory, for the other commands of the program.
+//
+//	GET  /metrics                               Prometheus
+//	GET  /-/healthy                             200, or 503 and the reason
+//	GET  /-/ready                               200, or 503 and the reason
+//	POST /-/reload                              200 when the new configuration is in force, or 500 and its faults
+//	POST /api/v1/reload                         likewise, as JSON
+//	GET  /api/v1/version                        what is running
+//	GET  /api/v1/status                         api.Status
+//	GET  /api/v1/connections                    [api.ConnectionView, ...]
+//	GET  /api/v1/jobs?connection=&state=&limit= [api.PollView, ...], newest first
+//	GET  /api/v1/jobs/{id}                      api.PollView, with the log of a job that failed
+//	POST /api/v1/poll?connection=&dry_run=      a stream of events, the result last
+//	POST /api/v1/test?connection=               a stream of steps, the api.TestView last
+//	POST /api/v1/retry?connection=              {"messages": n}
+//	POST /api/v1/forget?connection=             {"messages": n}
+//	GET  /api/v1/certificates                   [api.CertificateView, ...]
+//	POST /api/v1/certificates/trust?fingerprint=&server=   api.TrustView; likewise revoke and remove
+//	GET  /api/v1/oauth                          [api.GrantView, ...]
+//	POST /api/v1/oauth/login?connection=        a stream: what a person has to do, the api.GrantView last
+//
+// A connection is named in the query because its name may hold anything: no
+// path says "/" or ".." unambiguously. No endpoint takes a body.
 package admin
 
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
+	"mailpoller/internal/api"
 	"mailpoller/internal/mail"
 )
-
-// Access is how much of the daemon can be reached over a listener. Each level
-// holds those below it.
-type Access int
-
-// The levels.
-const (
-	Public  Access = iota // metrics and health: an address that other machines may reach
-	Reader                // also what shows: a token for reading
-	Local                 // also reload: only this machine reaches it
-	Control               // everything: only the owner of the state directory reaches it, or a token for all
-)
-
-// Authorize is how much a token gives access to, from the Authorization header
-// of a request. ok is false for one that is not known.
-type Authorize func(ctx context.Context, token string) (access Access, ok bool)
-
-// AccessOf is the level for the configured listen address. What counts is
-// where the listener is bound, not how the address was written.
-func AccessOf(bound net.Addr) Access {
-	switch a := bound.(type) {
-	case *net.UnixAddr:
-		return Local
-	case *net.TCPAddr:
-		if a.IP.IsLoopback() {
-			return Local
-		}
-	}
-	return Public
-}
 
 const (
 	healthTimeout = 10 * time.Second // a check that takes longer has failed
@@ -61,7 +56,7 @@ type route struct {
 }
 
 // routes are all of them. docs/api.yaml describes those below /api/v1/.
-func routes(d Daemon, metrics http.Handler) []route {
+func routes(d api.Daemon, metrics http.Handler) []route {
 	return []route{
 		{"GET /metrics", Public, metrics.ServeHTTP},
 		{"GET /-/healthy", Public, probe("healthy", d.Health)},
@@ -88,37 +83,16 @@ func routes(d Daemon, metrics http.Handler) []route {
 
 // Handler answers for d, over a listener that gives access. metrics serves
 // /metrics. A request with a token that authorize knows gets what the token
-// gives, if that is more; authorize is nil where there are no tokens.
-func Handler(d Daemon, metrics http.Handler, access Access, authorize Authorize) http.Handler {
+// gives, if that is more; authorize is nil where there are no tokens. The context
+// of each request that is not for everyone has its api.Identity.
+func Handler(d api.Daemon, metrics http.Handler, access Access, authorize Authorize) http.Handler {
 	mux := http.NewServeMux()
 	for _, route := range routes(d, metrics) {
-		mux.HandleFunc(route.pattern, func(w http.ResponseWriter, r *http.Request) {
-			if route.needs == Public {
-				route.serve(w, r)
-				return
-			}
-			granted := access
-			header, presented := r.Header["Authorization"]
-			if presented {
-				token, isBearer := strings.CutPrefix(header[0], "Bearer ")
-				given, known := Public, false
-				if authorize != nil && isBearer {
-					given, known = authorize(r.Context(), token)
-				}
-				if !known {
-					deny(w, http.StatusUnauthorized, "the token is not known")
-					return
-				}
-				granted = max(granted, given)
-			}
-			switch {
-			case granted < route.needs:
-				forbid(w, route.needs, presented, authorize != nil)
-			case !presented && !sameMachine(w, r):
-			default:
-				route.serve(w, r)
-			}
-		})
+		serve := route.serve
+		if route.needs > Public {
+			serve = guarded(route, access, authorize)
+		}
+		mux.HandleFunc(route.pattern, serve)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
@@ -134,57 +108,6 @@ func Handler(d Daemon, metrics http.Handler, access Access, authorize Authorize)
 	})
 }
 
-// forbid refuses a request that would take more than it came with.
-func forbid(w http.ResponseWriter, needs Access, presented, tokens bool) {
-	switch {
-	case presented:
-		deny(w, http.StatusForbidden, "this takes a token with the role ADMIN")
-	case tokens:
-		deny(w, http.StatusUnauthorized, "this takes a token: send Authorization: Bearer TOKEN, one of api_tokens: of the configuration")
-	case needs == Control:
-		deny(w, http.StatusForbidden, "served on the control socket only: use the poller command, or configure api_tokens")
-	default:
-		deny(w, http.StatusForbidden, "not served on an address that other machines can reach: listen on loopback or a unix socket, or configure api_tokens")
-	}
-}
-
-// deny refuses a request, as JSON.
-func deny(w http.ResponseWriter, status int, reason string) {
-	code := "forbidden"
-	if status == http.StatusUnauthorized {
-		code = "unauthorized"
-		w.Header().Set("WWW-Authenticate", `Bearer realm="poller"`)
-	}
-	reply(w, status, problem{Code: code, Error: ErrorView{Message: reason}})
-}
-
-// sameMachine refuses what a web page makes a browser send: a request of a
-// foreign origin, or one to a name which its owner has pointed at this machine
-// (DNS rebinding). A token is nothing that a browser sends by itself.
-func sameMachine(w http.ResponseWriter, r *http.Request) (ok bool) {
-	switch {
-	case r.Header.Get("Origin") != "":
-		deny(w, http.StatusForbidden, "requests of web pages are refused")
-	case !isAddress(r.Host):
-		deny(w, http.StatusForbidden, "the Host of the request must be localhost or an IP address")
-	default:
-		return true
-	}
-	return false
-}
-
-// isAddress reports whether host, with or without a port, is localhost or an
-// IP address.
-func isAddress(host string) bool {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	} else if inner, ok := strings.CutPrefix(host, "["); ok {
-		host = strings.TrimSuffix(inner, "]")
-	}
-	_, err := netip.ParseAddr(host)
-	return err == nil || strings.EqualFold(host, "localhost")
-}
-
 func probe(good string, check func(context.Context) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), healthTimeout)
@@ -197,7 +120,7 @@ func probe(good string, check func(context.Context) error) http.HandlerFunc {
 	}
 }
 
-func reload(d Lifecycle) http.HandlerFunc {
+func reload(d api.Lifecycle) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		_, err := d.Reload(r.Context())
 		extend(w)
@@ -222,18 +145,9 @@ func answer(find func(*http.Request) (any, error)) http.HandlerFunc {
 	}
 }
 
-type counted struct {
-	Messages int `json:"messages"`
-}
-
-type reloaded struct {
-	Reloaded bool     `json:"reloaded"`
-	Warnings []string `json:"warnings"`
-}
-
-func reloadNow(r *http.Request, d Lifecycle) (reloaded, error) {
+func reloadNow(r *http.Request, d api.Lifecycle) (api.Reloaded, error) {
 	warnings, err := d.Reload(r.Context())
-	return reloaded{true, list(warnings)}, err
+	return api.Reloaded{Reloaded: true, Warnings: append([]string{}, warnings...)}, err
 }
 
 // versionView is what is running.
@@ -243,7 +157,7 @@ type versionView struct {
 	Go      string `json:"go"`
 }
 
-func version(r *http.Request, d Lifecycle) (versionView, error) {
+func version(r *http.Request, d api.Lifecycle) (versionView, error) {
 	s, err := d.Status(r.Context())
 	return versionView{s.Version, s.Commit, s.Go}, err
 }
@@ -251,32 +165,32 @@ func version(r *http.Request, d Lifecycle) (versionView, error) {
 func count(act func(context.Context, string) (int, error)) http.HandlerFunc {
 	return answer(func(r *http.Request) (any, error) {
 		n, err := act(r.Context(), r.URL.Query().Get("connection"))
-		return counted{n}, err
+		return api.Counted{Messages: n}, err
 	})
 }
 
-func connections(r *http.Request, d Connections) ([]ConnectionView, error) {
+func connections(r *http.Request, d api.Polling) ([]api.ConnectionView, error) {
 	views, err := d.Connections(r.Context())
-	return list(views), err
+	return append([]api.ConnectionView{}, views...), err
 }
 
-func certificates(r *http.Request, d Certificates) ([]CertificateView, error) {
+func certificates(r *http.Request, d api.Review) ([]api.CertificateView, error) {
 	views, err := d.Certificates(r.Context())
-	return list(views), err
+	return append([]api.CertificateView{}, views...), err
 }
 
-func grants(r *http.Request, d Grants) ([]GrantView, error) {
+func grants(r *http.Request, d api.Logins) ([]api.GrantView, error) {
 	views, err := d.Grants(r.Context())
-	return list(views), err
+	return append([]api.GrantView{}, views...), err
 }
 
-func judge(act func(ctx context.Context, fingerprint, server string) (TrustView, error)) http.HandlerFunc {
+func judge(act func(ctx context.Context, fingerprint, server string) (api.TrustView, error)) http.HandlerFunc {
 	return answer(func(r *http.Request) (any, error) {
 		return act(r.Context(), r.URL.Query().Get("fingerprint"), r.URL.Query().Get("server"))
 	})
 }
 
-func jobs(r *http.Request, d Connections) ([]PollView, error) {
+func jobs(r *http.Request, d api.Polling) ([]api.PollView, error) {
 	filter, err := parseJobFilter(r.URL.Query())
 	if err != nil {
 		return nil, err
@@ -285,51 +199,43 @@ func jobs(r *http.Request, d Connections) ([]PollView, error) {
 	if err != nil {
 		return nil, err
 	}
-	views := make([]PollView, len(results))
+	views := make([]api.PollView, len(results))
 	for i, result := range results {
-		views[i] = View(result)
+		views[i] = api.View(result)
 	}
 	return views, nil
 }
 
 // job is one job, with its log.
-func job(r *http.Request, d Connections) (PollView, error) {
-	results, err := d.Jobs(r.Context(), JobFilter{ID: r.PathValue("id"), Limit: 2})
+func job(r *http.Request, d api.Polling) (api.PollView, error) {
+	results, err := d.Jobs(r.Context(), api.JobFilter{ID: r.PathValue("id"), Limit: 2})
 	switch {
 	case err != nil:
-		return PollView{}, err
+		return api.PollView{}, err
 	case len(results) == 0:
-		return PollView{}, ErrNoJob
+		return api.PollView{}, api.ErrNoJob
 	case len(results) > 1:
-		return PollView{}, fmt.Errorf("%w: more than one job begins with %q", errBadRequest, r.PathValue("id"))
+		return api.PollView{}, fmt.Errorf("%w: more than one job begins with %q", api.ErrBadRequest, r.PathValue("id"))
 	}
-	return View(results[0]), nil
+	return api.View(results[0]), nil
 }
 
-func parseJobFilter(query url.Values) (JobFilter, error) {
-	filter := JobFilter{Connection: query.Get("connection"), ID: query.Get("id"), Limit: defaultJobs}
+func parseJobFilter(query url.Values) (api.JobFilter, error) {
+	filter := api.JobFilter{Connection: query.Get("connection"), ID: query.Get("id"), Limit: defaultJobs}
 	switch state := mail.State(strings.ToUpper(query.Get("state"))); state {
 	case "", mail.Pending, mail.Running, mail.Retrying, mail.Succeeded, mail.Failed:
 		filter.State = state
 	default:
-		return filter, fmt.Errorf("%w: state %q is not one of PENDING, RUNNING, RETRYING, SUCCEEDED, FAILED", errBadRequest, query.Get("state"))
+		return filter, fmt.Errorf("%w: state %q is not one of PENDING, RUNNING, RETRYING, SUCCEEDED, FAILED", api.ErrBadRequest, query.Get("state"))
 	}
 	if text := query.Get("limit"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 || n > maxJobs {
-			return filter, fmt.Errorf("%w: limit %q is not a number from 1 to %d", errBadRequest, text, maxJobs)
+			return filter, fmt.Errorf("%w: limit %q is not a number from 1 to %d", api.ErrBadRequest, text, maxJobs)
 		}
 		filter.Limit = n
 	}
 	return filter, nil
-}
-
-func (f JobFilter) query() url.Values {
-	query := url.Values{"connection": {f.Connection}, "state": {string(f.State)}, "id": {f.ID}}
-	if f.Limit != 0 {
-		query.Set("limit", strconv.Itoa(f.Limit))
-	}
-	return query
 }
 
 func plain(w http.ResponseWriter, text string) {

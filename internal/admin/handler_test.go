@@ -13,7 +13,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"mailpoller/internal/admin"
+	"mailpoller/internal/api"
 	"mailpoller/internal/mail"
+	"mailpoller/internal/mailtest/daemontest"
 )
 
 // ask makes a request of h as a client on this machine makes it, unless edit
@@ -66,7 +68,7 @@ func TestWhatIsServedDependsOnTheListener(t *testing.T) {
 	} {
 		for access, want := range map[admin.Access]int{admin.Public: row.public, admin.Local: row.local, admin.Control: row.control} {
 			method, target, _ := strings.Cut(row.request, " ")
-			h := admin.Handler(&fake{}, metrics(), access, nil)
+			h := handler(&daemontest.Fake{}, access, nil)
 			if got, body := ask(t, h, method, target, nil); got != want {
 				t.Errorf("%s with access %d: status %d, want %d: %s", row.request, access, got, want, body)
 			}
@@ -76,7 +78,7 @@ func TestWhatIsServedDependsOnTheListener(t *testing.T) {
 
 func TestProfilesAreForThisMachine(t *testing.T) {
 	t.Parallel()
-	h := admin.Profiles(admin.Handler(&fake{}, metrics(), admin.Local, nil))
+	h := admin.Profiles(handler(&daemontest.Fake{}, admin.Local, nil))
 	for request, want := range map[string]int{
 		"GET /debug/pprof/":              200,
 		"GET /debug/pprof/heap":          200,
@@ -95,7 +97,7 @@ func TestProfilesAreForThisMachine(t *testing.T) {
 	if status, _ := ask(t, h, "GET", "/debug/pprof/heap", foreign); status != http.StatusForbidden {
 		t.Errorf("a web page gets a profile: %d", status)
 	}
-	if status, _ := ask(t, admin.Handler(&fake{}, metrics(), admin.Control, nil), "GET", "/debug/pprof/", nil); status != http.StatusNotFound {
+	if status, _ := ask(t, handler(&daemontest.Fake{}, admin.Control, nil), "GET", "/debug/pprof/", nil); status != http.StatusNotFound {
 		t.Errorf("profiles are served unasked: %d", status)
 	}
 }
@@ -144,7 +146,7 @@ func TestAWebPageCannotReachTheDaemon(t *testing.T) {
 		{health, "poller.example.com", "", 200},
 	} {
 		method, target, _ := strings.Cut(row.request, " ")
-		h := admin.Handler(&fake{}, metrics(), admin.Local, nil)
+		h := handler(&daemontest.Fake{}, admin.Local, nil)
 		got, _ := ask(t, h, method, target, func(r *http.Request) {
 			r.Host = row.host
 			if row.origin != "" {
@@ -162,22 +164,22 @@ func TestProbesSayWhy(t *testing.T) {
 	broken := func(why string) func(context.Context) error {
 		return func(context.Context) error { return errors.New(why) }
 	}
-	bad := &fake{health: broken("state store: disk full"), ready: broken("stopping"), reload: broken("poller.yaml:1:2: no")}
+	bad := &daemontest.Fake{OnHealth: broken("state store: disk full"), OnReady: broken("stopping"), OnReload: broken("poller.yaml:1:2: no")}
 	for _, row := range []struct {
-		daemon *fake
+		daemon *daemontest.Fake
 		target string
 		status int
 		body   string
 	}{
-		{&fake{}, "GET /-/healthy", 200, "healthy\n"},
-		{&fake{}, "GET /-/ready", 200, "ready\n"},
-		{&fake{}, "POST /-/reload", 200, "reloaded\n"},
+		{&daemontest.Fake{}, "GET /-/healthy", 200, "healthy\n"},
+		{&daemontest.Fake{}, "GET /-/ready", 200, "ready\n"},
+		{&daemontest.Fake{}, "POST /-/reload", 200, "reloaded\n"},
 		{bad, "GET /-/healthy", 503, "not healthy: state store: disk full\n"},
 		{bad, "GET /-/ready", 503, "not ready: stopping\n"},
 		{bad, "POST /-/reload", 500, "poller.yaml:1:2: no\n"},
 	} {
 		method, target, _ := strings.Cut(row.target, " ")
-		status, body := ask(t, admin.Handler(row.daemon, metrics(), admin.Local, nil), method, target, nil)
+		status, body := ask(t, handler(row.daemon, admin.Local, nil), method, target, nil)
 		if status != row.status || body != row.body {
 			t.Errorf("%s: %d %q, want %d %q", row.target, status, body, row.status, row.body)
 		}
@@ -186,13 +188,13 @@ func TestProbesSayWhy(t *testing.T) {
 
 func TestAHealthCheckIsBounded(t *testing.T) {
 	t.Parallel()
-	d := &fake{health: func(ctx context.Context) error {
+	d := &daemontest.Fake{OnHealth: func(ctx context.Context) error {
 		if _, ok := ctx.Deadline(); !ok {
 			return errors.New("no deadline")
 		}
 		return nil
 	}}
-	if status, body := ask(t, admin.Handler(d, metrics(), admin.Public, nil), "GET", "/-/healthy", nil); status != 200 {
+	if status, body := ask(t, handler(d, admin.Public, nil), "GET", "/-/healthy", nil); status != 200 {
 		t.Errorf("%d %s", status, body)
 	}
 }
@@ -202,23 +204,23 @@ func TestJobsAreFiltered(t *testing.T) {
 	for _, row := range []struct {
 		query  string
 		status int
-		filter admin.JobFilter
+		filter api.JobFilter
 		body   string // a part of it
 	}{
-		{"", 200, admin.JobFilter{Limit: 100}, `"connection":"a/b"`},
-		{"?connection=a%2Fb&state=failed&limit=7", 200, admin.JobFilter{Connection: "a/b", State: mail.Failed, Limit: 7}, `"kind":"auth"`},
-		{"?limit=10000", 200, admin.JobFilter{Limit: 10000}, ""},
-		{"?limit=10001", 400, admin.JobFilter{}, `limit \"10001\" is not a number from 1 to 10000`},
-		{"?limit=0", 400, admin.JobFilter{}, "limit"},
-		{"?limit=many", 400, admin.JobFilter{}, "limit"},
-		{"?state=done", 400, admin.JobFilter{}, `state \"done\" is not one of PENDING, RUNNING, RETRYING, SUCCEEDED, FAILED`},
+		{"", 200, api.JobFilter{Limit: 100}, `"connection":"a/b"`},
+		{"?connection=a%2Fb&state=failed&limit=7", 200, api.JobFilter{Connection: "a/b", State: mail.Failed, Limit: 7}, `"kind":"auth"`},
+		{"?limit=10000", 200, api.JobFilter{Limit: 10000}, ""},
+		{"?limit=10001", 400, api.JobFilter{}, `limit \"10001\" is not a number from 1 to 10000`},
+		{"?limit=0", 400, api.JobFilter{}, "limit"},
+		{"?limit=many", 400, api.JobFilter{}, "limit"},
+		{"?state=done", 400, api.JobFilter{}, `state \"done\" is not one of PENDING, RUNNING, RETRYING, SUCCEEDED, FAILED`},
 	} {
-		var got admin.JobFilter
-		d := &fake{jobs: func(f admin.JobFilter) ([]mail.Result, error) {
+		var got api.JobFilter
+		d := &daemontest.Fake{OnJobs: func(f api.JobFilter) ([]mail.Result, error) {
 			got = f
-			return []mail.Result{failedResult()}, nil
+			return []mail.Result{{Connection: "a/b", Err: mail.Errorf(mail.OpAuthenticate, mail.KindAuth, "no")}}, nil
 		}}
-		status, body := ask(t, admin.Handler(d, metrics(), admin.Local, nil), "GET", "/api/v1/jobs"+row.query, nil)
+		status, body := ask(t, handler(d, admin.Local, nil), "GET", "/api/v1/jobs"+row.query, nil)
 		if status != row.status || !strings.Contains(body, row.body) {
 			t.Errorf("%q: %d %s, want %d and %q", row.query, status, body, row.status, row.body)
 		}
@@ -230,7 +232,7 @@ func TestJobsAreFiltered(t *testing.T) {
 
 func TestAListWithNothingInItIsNotNull(t *testing.T) {
 	t.Parallel()
-	h := admin.Handler(&fake{}, metrics(), admin.Local, nil)
+	h := handler(&daemontest.Fake{}, admin.Local, nil)
 	for _, target := range []string{"/api/v1/connections", "/api/v1/jobs"} {
 		if _, body := ask(t, h, "GET", target, nil); body != "[]\n" {
 			t.Errorf("%s: %q", target, body)
@@ -240,7 +242,7 @@ func TestAListWithNothingInItIsNotNull(t *testing.T) {
 
 func TestNoRequestTakesABody(t *testing.T) {
 	t.Parallel()
-	h := admin.Handler(&fake{}, metrics(), admin.Control, nil)
+	h := handler(&daemontest.Fake{}, admin.Control, nil)
 	for _, length := range []int64{1, -1} {
 		status, _ := ask(t, h, "POST", "/-/reload", func(r *http.Request) {
 			r.Body, r.ContentLength = io.NopCloser(strings.NewReader("x")), length
@@ -254,11 +256,11 @@ func TestNoRequestTakesABody(t *testing.T) {
 func TestAPollRefusesWhatIsNoFlag(t *testing.T) {
 	t.Parallel()
 	polled := false
-	d := &fake{poll: func(context.Context, string, bool) (mail.Result, error) {
+	d := &daemontest.Fake{OnPoll: func(context.Context, string, bool) (mail.Result, error) {
 		polled = true
 		return mail.Result{}, nil
 	}}
-	status, body := ask(t, admin.Handler(d, metrics(), admin.Control, nil), "POST", "/api/v1/poll?connection=a&dry_run=perhaps", nil)
+	status, body := ask(t, handler(d, admin.Control, nil), "POST", "/api/v1/poll?connection=a&dry_run=perhaps", nil)
 	if status != 400 || polled {
 		t.Errorf("%d %s, polled: %t", status, body, polled)
 	}

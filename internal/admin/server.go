@@ -35,6 +35,9 @@ const (
 // waits for their handlers. What should get longer, such as a poll, has to
 // finish before ctx ends. The error is nil unless ln failed.
 func Serve(ctx context.Context, ln net.Listener, h http.Handler) error {
+	if socket, ok := ln.(*net.UnixListener); ok {
+		ln = peers{socket}
+	}
 	base, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	var conns sync.WaitGroup

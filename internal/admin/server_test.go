@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"mailpoller/internal/admin"
+	"mailpoller/internal/api"
+	"mailpoller/internal/mailtest/daemontest"
 )
 
 // abandon leaves a socket at path as a process does that was killed.
@@ -70,7 +72,7 @@ func TestSocketsAreOpenToNoMoreThanTheyShould(t *testing.T) {
 
 func TestASocketThatIsInUseStays(t *testing.T) {
 	t.Parallel()
-	client, path := control(t, &fake{})
+	client, path := control(t, &daemontest.Fake{})
 	if _, err := admin.ListenControl(t.Context(), path); err == nil || !strings.Contains(err.Error(), "another process answers") {
 		t.Errorf("Listen = %v", err)
 	}
@@ -127,14 +129,14 @@ func TestServeWaitsForTheRequestsInHand(t *testing.T) {
 		t.Fatal(err)
 	}
 	entered, finish := make(chan struct{}), make(chan struct{})
-	stop := serve(t, ln, admin.Handler(&fake{reload: func(context.Context) error {
+	stop := serve(t, ln, handler(&daemontest.Fake{OnReload: func(context.Context) error {
 		close(entered)
 		<-finish
 		return nil
-	}}, metrics(), admin.Control, nil))
+	}}, admin.Control, nil))
 	replied := make(chan error, 1)
 	go func() {
-		_, err := admin.NewClient(path).Reload(t.Context())
+		_, err := api.NewClient(path).Reload(t.Context())
 		replied <- err
 	}()
 	<-entered
@@ -157,11 +159,11 @@ func TestServeEndsARequestThatDoesNotEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ln := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
 		ended := make(chan time.Time, 1)
-		stop := serve(t, ln, admin.Handler(&fake{reload: func(ctx context.Context) error {
+		stop := serve(t, ln, handler(&daemontest.Fake{OnReload: func(ctx context.Context) error {
 			<-ctx.Done()
 			ended <- time.Now()
 			return ctx.Err()
-		}}, metrics(), admin.Control, nil))
+		}}, admin.Control, nil))
 		client, server := net.Pipe()
 		defer client.Close()
 		ln.conns <- server
@@ -215,7 +217,7 @@ func TestServeReportsAListenerThatFails(t *testing.T) {
 
 func TestHugeHeadersAreRefused(t *testing.T) {
 	t.Parallel()
-	_, path := control(t, &fake{})
+	_, path := control(t, &daemontest.Fake{})
 	conn := dial(t, path)
 	go func() { // the server stops reading somewhere in between
 		_, _ = conn.Write([]byte("GET /metrics HTTP/1.1\r\nHost: localhost\r\nX: " + strings.Repeat("x", 1<<20)))
@@ -232,7 +234,7 @@ func TestHugeHeadersAreRefused(t *testing.T) {
 
 func TestABodyThatNeverComesIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
-	_, path := control(t, &fake{})
+	_, path := control(t, &daemontest.Fake{})
 	conn := dial(t, path)
 	send(t, conn, "POST /-/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\nx")
 	response, err := http.ReadResponse(bufio.NewReader(conn), nil)

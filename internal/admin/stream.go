@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"mailpoller/internal/api"
 	"mailpoller/internal/mail"
 )
 
@@ -15,91 +16,55 @@ const (
 	progressInterval = 100 * time.Millisecond
 )
 
-// event is one line of the reply to a poll, a connection test or a login.
-// Exactly one field is set. Result, Test, Grant or Problem is the last line; a
-// reply without any was cut off.
-type event struct {
-	Step     *StepView     `json:"step,omitempty"`
-	Job      *PollView     `json:"job,omitempty"`
-	Progress *progressView `json:"progress,omitempty"`
-	Saved    *savedView    `json:"saved,omitempty"`
-	Prompt   *PromptView   `json:"prompt,omitempty"`
-	Result   *PollView     `json:"result,omitempty"`
-	Test     *TestView     `json:"test,omitempty"`
-	Grant    *GrantView    `json:"grant,omitempty"`
-	Problem  *problem      `json:"problem,omitempty"`
-}
-
-// refView is what a message is known by.
-type refView struct {
-	UID  uint32 `json:"uid,omitempty"`
-	UIDL string `json:"uidl,omitempty"`
-}
-
-func viewRef(r mail.Ref) refView { return refView{UID: r.UID, UIDL: r.UIDL} }
-func (v refView) ref() mail.Ref  { return mail.Ref{UID: v.UID, UIDL: v.UIDL} }
-
-type progressView struct {
-	refView
-	Done int64 `json:"done"`
-	Size int64 `json:"size"` // 0 when unknown
-}
-
-type savedView struct {
-	refView
-	Path  string `json:"path"`
-	Bytes int64  `json:"bytes"`
-}
-
 // poll runs a job and streams its course, one JSON object a line. The job ends
 // when the client goes away.
-func poll(d Connections) http.HandlerFunc {
+func poll(d api.Polling) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		dryRun, err := parseFlag(r, "dry_run")
 		if err != nil {
 			fail(w, err)
 			return
 		}
-		stream(w, func(t *mail.Trace) (event, error) {
+		stream(w, func(t *mail.Trace) (api.Event, error) {
 			result, err := d.Poll(mail.WithTrace(r.Context(), t), r.URL.Query().Get("connection"), dryRun)
-			view := View(result)
-			return event{Result: &view}, err
+			view := api.View(result)
+			return api.Event{Result: &view}, err
 		})
 	}
 }
 
 // test runs a connection test and streams its steps, one JSON object a line.
-func test(d Connections) http.HandlerFunc {
+func test(d api.Polling) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		stream(w, func(t *mail.Trace) (event, error) {
+		stream(w, func(t *mail.Trace) (api.Event, error) {
 			result, err := d.Test(mail.WithTrace(r.Context(), t), r.URL.Query().Get("connection"))
-			view := ViewTest(result)
-			return event{Test: &view}, err
+			view := api.ViewTest(result)
+			return api.Event{Test: &view}, err
 		})
 	}
 }
 
 // login waits for a person and streams what that person has to do. It is given
 // up when the client goes away.
-func login(d Grants) http.HandlerFunc {
+func login(d api.Logins) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		stream(w, func(t *mail.Trace) (event, error) {
+		stream(w, func(t *mail.Trace) (api.Event, error) {
 			view, err := d.Login(mail.WithTrace(r.Context(), t), r.URL.Query().Get("connection"))
-			return event{Grant: &view}, err
+			return api.Event{Grant: &view}, err
 		})
 	}
 }
 
 // stream replies with what run reports, and last with what it returns.
-func stream(w http.ResponseWriter, run func(*mail.Trace) (event, error)) {
-	s := &events{w: w, queue: make(chan event, queuedEvents)}
+func stream(w http.ResponseWriter, run func(*mail.Trace) (api.Event, error)) {
+	s := &events{w: w, queue: make(chan api.Event, queuedEvents)}
 	last, err := s.follow(run)
 	switch {
 	case err == nil:
 		s.write(last)
 	case s.begun:
-		p, _ := problemOf(err)
-		s.write(event{Problem: &p})
+		p := api.ProblemOf(err)
+		s.write(api.Event{Problem: &p})
 	default:
 		extend(w)
 		fail(w, err)
@@ -113,7 +78,7 @@ func parseFlag(r *http.Request, name string) (bool, error) {
 	}
 	value, err := strconv.ParseBool(text)
 	if err != nil {
-		return false, fmt.Errorf("%w: %s %q is neither true nor false", errBadRequest, name, text)
+		return false, fmt.Errorf("%w: %s %q is neither true nor false", api.ErrBadRequest, name, text)
 	}
 	return value, nil
 }
@@ -123,7 +88,7 @@ func parseFlag(r *http.Request, name string) (bool, error) {
 // lost to the client. Nothing of it is missing in the result.
 type events struct {
 	w      http.ResponseWriter
-	queue  chan event
+	queue  chan api.Event
 	begun  bool // something was written
 	failed bool // the client is gone, or reads nothing
 }
@@ -131,7 +96,7 @@ type events struct {
 // follow runs job and writes what it reports. When it returns, all that was
 // queued is written and write is free for the caller. A report that comes
 // later goes nowhere.
-func (s *events) follow(job func(*mail.Trace) (event, error)) (event, error) {
+func (s *events) follow(job func(*mail.Trace) (api.Event, error)) (api.Event, error) {
 	ended, written := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(written)
@@ -154,7 +119,7 @@ func (s *events) follow(job func(*mail.Trace) (event, error)) (event, error) {
 	return job(s.trace())
 }
 
-func (s *events) write(e event) {
+func (s *events) write(e api.Event) {
 	if s.failed {
 		return
 	}
@@ -170,7 +135,7 @@ func (s *events) write(e event) {
 	s.failed = err != nil
 }
 
-func (s *events) offer(e event) {
+func (s *events) offer(e api.Event) {
 	select {
 	case s.queue <- e:
 	default:
@@ -180,44 +145,28 @@ func (s *events) offer(e event) {
 func (s *events) trace() *mail.Trace {
 	var shown time.Time // when the last progress was
 	step := func(step mail.Step) {
-		view := ViewStep(step)
-		s.offer(event{Step: &view})
+		view := api.ViewStep(step)
+		s.offer(api.Event{Step: &view})
 	}
 	return &mail.Trace{
 		Step: step,
 		Span: mail.Spans(step),
 		Job: func(r mail.Result) {
-			view := View(r)
-			s.offer(event{Job: &view})
+			view := api.View(r)
+			s.offer(api.Event{Job: &view})
 		},
 		Progress: func(ref mail.Ref, done, size int64) {
 			if now := time.Now(); done == size || now.Sub(shown) >= progressInterval {
 				shown = now
-				s.offer(event{Progress: &progressView{viewRef(ref), done, size}})
+				s.offer(api.Event{Progress: &api.ProgressView{RefView: api.ViewRef(ref), Done: done, Size: size}})
 			}
 		},
 		Saved: func(ref mail.Ref, path string, n int64) {
-			s.offer(event{Saved: &savedView{viewRef(ref), path, n}})
+			s.offer(api.Event{Saved: &api.SavedView{RefView: api.ViewRef(ref), Path: path, Bytes: n}})
 		},
 		Prompt: func(p mail.Prompt) {
-			view := PromptView(p)
-			s.offer(event{Prompt: &view})
+			view := api.PromptView(p)
+			s.offer(api.Event{Prompt: &view})
 		},
-	}
-}
-
-// replay tells t of the event as the poll told of it.
-func (e event) replay(t *mail.Trace) {
-	switch {
-	case e.Step != nil && t.Step != nil:
-		t.Step(e.Step.step())
-	case e.Job != nil && t.Job != nil:
-		t.Job(Result(*e.Job))
-	case e.Progress != nil && t.Progress != nil:
-		t.Progress(e.Progress.ref(), e.Progress.Done, e.Progress.Size)
-	case e.Saved != nil && t.Saved != nil:
-		t.Saved(e.Saved.ref(), e.Saved.Path, e.Saved.Bytes)
-	case e.Prompt != nil && t.Prompt != nil:
-		t.Prompt(mail.Prompt(*e.Prompt))
 	}
 }

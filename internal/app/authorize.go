@@ -7,13 +7,14 @@ import (
 
 	"go.uber.org/zap"
 
-	"mailpoller/internal/admin"
+	"mailpoller/internal/api"
 	"mailpoller/internal/config"
 )
 
 // authorize implements admin.Authorize with the tokens of the configuration.
 // All are compared, each in a time that says nothing about it.
-func (a *App) authorize(ctx context.Context, token string) (access admin.Access, ok bool) {
+// One token under several names is the first of those with the highest role.
+func (a *App) authorize(ctx context.Context, token string) (who api.Identity, ok bool) {
 	presented := sha256.Sum256([]byte(token))
 	for _, t := range a.config.Load().APITokens {
 		secret, err := a.secrets.Get(ctx, t.Secret)
@@ -22,9 +23,11 @@ func (a *App) authorize(ctx context.Context, token string) (access admin.Access,
 			continue
 		}
 		if known := sha256.Sum256([]byte(secret.Reveal())); subtle.ConstantTimeCompare(known[:], presented[:]) == 1 {
-			ok = true
-			access = max(access, map[config.Role]admin.Access{config.RoleRead: admin.Reader, config.RoleAdmin: admin.Control}[t.Role])
+			role := map[config.Role]api.Role{config.RoleRead: api.RoleRead, config.RoleAdmin: api.RoleAdmin}[t.Role]
+			if !ok || role == api.RoleAdmin && who.Role != api.RoleAdmin {
+				who, ok = api.Identity{Name: "token " + t.Name, Role: role}, true
+			}
 		}
 	}
-	return access, ok
+	return who, ok
 }

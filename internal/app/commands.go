@@ -6,22 +6,22 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
 
-	"mailpoller/internal/admin"
+	"mailpoller/internal/api"
 	"mailpoller/internal/config"
 	"mailpoller/internal/mail"
 	"mailpoller/internal/schedule"
 	"mailpoller/internal/state"
 )
 
-var _ admin.Daemon = (*App)(nil)
+// Daemon is the App as the servers and the commands see it.
+func (a *App) Daemon() api.Daemon { return api.Daemon{Lifecycle: a, Polling: a, Review: a, Logins: a} }
 
-// Jobs implements admin.Connections: the jobs in progress, then the history.
-func (a *App) Jobs(ctx context.Context, filter admin.JobFilter) ([]mail.Result, error) {
+// Jobs implements api.Polling: the jobs in progress, then the history.
+func (a *App) Jobs(ctx context.Context, filter api.JobFilter) ([]mail.Result, error) {
 	history, err := a.store.Jobs(ctx, state.JobFilter{Connection: filter.Connection, State: filter.State, ID: filter.ID, Limit: filter.Limit})
 	if err != nil {
 		return nil, err
@@ -53,7 +53,7 @@ func (a *App) Jobs(ctx context.Context, filter admin.JobFilter) ([]mail.Result, 
 	return jobs, nil
 }
 
-// Poll implements admin.Connections. It waits for no schedule, and holds to
+// Poll implements api.Polling. It waits for no schedule, and holds to
 // the limits of one.
 func (a *App) Poll(ctx context.Context, name string, dryRun bool) (mail.Result, error) {
 	c, err := a.connection(name)
@@ -61,29 +61,41 @@ func (a *App) Poll(ctx context.Context, name string, dryRun bool) (mail.Result, 
 	case err != nil:
 		return mail.Result{}, err
 	case !c.Enabled:
-		return mail.Result{}, fmt.Errorf("%s: %w", name, admin.ErrDisabled)
+		return mail.Result{}, fmt.Errorf("%s: %w", name, api.ErrDisabled)
 	case dryRun:
+		release, err := a.hold(ctx, name)
+		if err != nil {
+			return mail.Result{}, err
+		}
+		defer release()
 		return a.poller.Preview(stepwise(ctx, a.log.Named("poll"), name), c), nil
 	}
 	result, err := a.scheduler.PollNow(ctx, name)
-	return result, named(err)
+	return result, named(name, err)
+}
+
+// hold reserves a connection for work that no job may meet: a POP3 server lets in
+// one at a time.
+func (a *App) hold(ctx context.Context, name string) (release func(), err error) {
+	release, err = a.scheduler.Hold(ctx, name)
+	return release, named(name, err)
 }
 
 // named gives the scheduler's errors the names that they have outside.
-func named(err error) error {
+func named(name string, err error) error {
 	for _, known := range []struct{ inside, outside error }{
-		{schedule.ErrUnknown, admin.ErrUnknown},
-		{schedule.ErrBusy, admin.ErrBusy},
-		{schedule.ErrDisabled, admin.ErrDisabled},
+		{schedule.ErrUnknown, api.ErrUnknown},
+		{schedule.ErrBusy, api.ErrBusy},
+		{schedule.ErrDisabled, api.ErrDisabled},
 	} {
 		if errors.Is(err, known.inside) {
-			return known.outside
+			return fmt.Errorf("%s: %w", name, known.outside)
 		}
 	}
 	return err
 }
 
-// Retry implements admin.Connections.
+// Retry implements api.Polling.
 func (a *App) Retry(ctx context.Context, name string) (int, error) {
 	if _, err := a.connection(name); err != nil {
 		return 0, err
@@ -91,31 +103,34 @@ func (a *App) Retry(ctx context.Context, name string) (int, error) {
 	return a.store.Retry(ctx, name)
 }
 
-// Forget implements admin.Connections. It waits for no poll in progress:
+// Forget implements api.Polling. It does not wait for a job in progress:
 // while there is one, it is refused.
 func (a *App) Forget(ctx context.Context, name string) (int, error) {
 	c, err := a.connection(name)
 	if err != nil {
 		return 0, err
 	}
-	if _, busy := a.job(name); busy {
-		return 0, fmt.Errorf("%s: %w", name, admin.ErrBusy)
+	release, err := a.hold(ctx, name)
+	if err != nil {
+		return 0, err
 	}
+	defer release()
 	n, err := a.store.Forget(ctx, name)
 	a.lookAtHooks(ctx, c, "")
 	return n, err
 }
 
-// Test implements admin.Connections. The mailbox is left alone while it is
-// being polled: a POP3 server lets in one at a time.
+// Test implements api.Polling. It is refused while a job is in progress.
 func (a *App) Test(ctx context.Context, name string) (mail.Test, error) {
 	c, err := a.connection(name)
 	if err != nil {
 		return mail.Test{}, err
 	}
-	if _, busy := a.job(name); busy {
-		return mail.Test{}, fmt.Errorf("%s: %w", name, admin.ErrBusy)
+	release, err := a.hold(ctx, name)
+	if err != nil {
+		return mail.Test{}, err
 	}
+	defer release()
 	if a.running.Load() { // a command shows the steps itself
 		ctx = stepwise(ctx, a.log.Named("poll"), name)
 	}
@@ -127,38 +142,38 @@ func (a *App) Test(ctx context.Context, name string) (mail.Test, error) {
 // ahead of all that opens a mailbox.
 func (a *App) KeepNoCertificates() { a.opener.Trust = nil }
 
-// Certificates implements admin.Certificates.
-func (a *App) Certificates(ctx context.Context) ([]admin.CertificateView, error) {
+// Certificates implements api.Review.
+func (a *App) Certificates(ctx context.Context) ([]api.CertificateView, error) {
 	refused, err := a.store.Refused(ctx)
 	if err != nil {
 		return nil, err
 	}
-	views := make([]admin.CertificateView, len(refused))
+	views := make([]api.CertificateView, len(refused))
 	for i, r := range refused {
-		views[i] = admin.ViewCertificate(r)
+		views[i] = api.ViewCertificate(r)
 	}
 	return views, nil
 }
 
-// Trust implements admin.Certificates.
-func (a *App) Trust(ctx context.Context, fingerprint, server string) (admin.TrustView, error) {
-	return a.judge(ctx, "certificate trusted", a.store.Trust, fingerprint, server)
+// Trust implements api.Review.
+func (a *App) Trust(ctx context.Context, fingerprint, server string) (api.TrustView, error) {
+	return a.judge(ctx, a.store.Trust, fingerprint, server)
 }
 
-// Revoke implements admin.Certificates.
-func (a *App) Revoke(ctx context.Context, fingerprint, server string) (admin.TrustView, error) {
-	return a.judge(ctx, "certificate no longer trusted", a.store.Revoke, fingerprint, server)
+// Revoke implements api.Review.
+func (a *App) Revoke(ctx context.Context, fingerprint, server string) (api.TrustView, error) {
+	return a.judge(ctx, a.store.Revoke, fingerprint, server)
 }
 
-// Remove implements admin.Certificates.
-func (a *App) Remove(ctx context.Context, fingerprint, server string) (admin.TrustView, error) {
-	return a.judge(ctx, "certificate removed", a.store.Remove, fingerprint, server)
+// Remove implements api.Review.
+func (a *App) Remove(ctx context.Context, fingerprint, server string) (api.TrustView, error) {
+	return a.judge(ctx, a.store.Remove, fingerprint, server)
 }
 
-// Grants implements admin.Grants.
-func (a *App) Grants(ctx context.Context) ([]admin.GrantView, error) {
+// Grants implements api.Logins.
+func (a *App) Grants(ctx context.Context) ([]api.GrantView, error) {
 	connections := a.config.Load().Connections
-	var views []admin.GrantView
+	var views []api.GrantView
 	for i := range connections {
 		if connections[i].OAuth2 == nil {
 			continue
@@ -167,37 +182,33 @@ func (a *App) Grants(ctx context.Context) ([]admin.GrantView, error) {
 		if err != nil {
 			return nil, err
 		}
-		views = append(views, admin.ViewGrant(s))
+		views = append(views, api.ViewGrant(s))
 	}
 	return views, nil
 }
 
-// Login implements admin.Grants. The log keeps who was let in.
-func (a *App) Login(ctx context.Context, name string) (admin.GrantView, error) {
+// Login implements api.Logins.
+func (a *App) Login(ctx context.Context, name string) (api.GrantView, error) {
 	c, err := a.connection(name)
 	if err != nil {
-		return admin.GrantView{}, err
+		return api.GrantView{}, err
 	}
 	if err := a.tokens.Login(ctx, c); err != nil {
-		return admin.GrantView{}, err
+		return api.GrantView{}, err
 	}
-	a.log.Info("a person let the program into a mailbox", zap.String("connection", name))
 	s, err := a.tokens.State(ctx, c)
-	return admin.ViewGrant(s), err
+	return api.ViewGrant(s), err
 }
 
-// judge does what an operator decided about a certificate. The log keeps who
-// may be let in by it.
-func (a *App) judge(ctx context.Context, what string, do func(context.Context, state.Choice) (state.Chosen, error), fingerprint, server string) (admin.TrustView, error) {
+// judge does what an operator decided about a certificate.
+func (a *App) judge(ctx context.Context, do func(context.Context, state.Choice) (state.Chosen, error), fingerprint, server string) (api.TrustView, error) {
 	c, err := do(ctx, state.Choice{Fingerprint: fingerprint, Server: server})
 	if err != nil {
-		return admin.TrustView{}, err
+		return api.TrustView{}, err
 	}
-	v := admin.TrustView{
+	return api.TrustView{
 		Fingerprint: c.Certificate.Fingerprint(), Subject: c.Certificate.String(), Server: c.Server.String(), Own: c.Own,
-	}
-	a.log.Warn(what, zap.String("server", v.Server), zap.String("fingerprint", v.Fingerprint), zap.String("subject", v.Subject))
-	return v, nil
+	}, nil
 }
 
 // A process that has the lock on the state directory and does not answer is a
@@ -210,7 +221,7 @@ const (
 // Connect is what the commands work with: the daemon on the state directory of
 // c, or where none is running, an App that does the work in this process and
 // under the same lock. done gives everything back.
-func Connect(ctx context.Context, c *config.Config, build Build, log *zap.Logger, level zap.AtomicLevel) (d admin.Daemon, done func() error, err error) {
+func Connect(ctx context.Context, c *config.Config, build Build, log *zap.Logger, level zap.AtomicLevel) (d api.Daemon, done func() error, err error) {
 	for began := time.Now(); ; {
 		d, done, err = connect(ctx, c, build, log, level)
 		if !errors.Is(err, state.ErrLocked) || time.Since(began) >= lockWait {
@@ -219,26 +230,28 @@ func Connect(ctx context.Context, c *config.Config, build Build, log *zap.Logger
 		select {
 		case <-time.After(lockLook):
 		case <-ctx.Done():
-			return nil, nil, context.Cause(ctx)
+			return api.Daemon{}, nil, context.Cause(ctx)
 		}
 	}
 }
 
 // connect is one try.
-func connect(ctx context.Context, c *config.Config, build Build, log *zap.Logger, level zap.AtomicLevel) (d admin.Daemon, done func() error, err error) {
-	client := admin.NewClient(SocketPath(c.StateDir))
+func connect(ctx context.Context, c *config.Config, build Build, log *zap.Logger, level zap.AtomicLevel) (d api.Daemon, done func() error, err error) {
+	client := api.NewClient(SocketPath(c.StateDir))
 	_, err = client.Status(ctx)
 	if err == nil {
-		return distant{client, log.Named("poll")}, func() error { return nil }, nil
+		d = client.Daemon()
+		d.Polling = distant{client, log.Named("poll")}
+		return d, func() error { return nil }, nil
 	}
-	if !errors.Is(err, admin.ErrNoDaemon) {
-		return nil, nil, err
+	if !errors.Is(err, api.ErrNoDaemon) {
+		return api.Daemon{}, nil, err
 	}
 	a, err := Open(ctx, c, build, log, level)
 	if err != nil {
-		return nil, nil, explainLock(err)
+		return api.Daemon{}, nil, explainLock(err)
 	}
-	return &alone{App: a, slots: make(chan struct{}, min(c.Limits.Polls, c.Limits.PollsPerHost))}, a.Close, nil
+	return a.Daemon(), a.Close, nil
 }
 
 // explainLock says of a state directory that is in use what a command can do.
@@ -255,43 +268,11 @@ func explainLock(err error) error {
 // distant is a daemon whose polls are logged here, too, as far as it tells of
 // them.
 type distant struct {
-	*admin.Client
+	*api.Client
 	log *zap.Logger
 }
 
-// Poll implements admin.Connections.
+// Poll implements api.Polling.
 func (d distant) Poll(ctx context.Context, name string, dryRun bool) (mail.Result, error) {
 	return d.Client.Poll(stepwise(ctx, d.log, name), name, dryRun)
-}
-
-// alone is an App whose schedule does not run.
-type alone struct {
-	*App
-	slots chan struct{} // one for each poll in progress, whatever its host
-	busy  sync.Map      // names of connections that are being polled
-}
-
-// Poll implements admin.Connections.
-func (a *alone) Poll(ctx context.Context, name string, dryRun bool) (mail.Result, error) {
-	if dryRun {
-		return a.App.Poll(ctx, name, dryRun)
-	}
-	c, err := a.connection(name)
-	switch {
-	case err != nil:
-		return mail.Result{}, err
-	case !c.Enabled:
-		return mail.Result{}, fmt.Errorf("%s: %w", name, admin.ErrDisabled)
-	}
-	if _, busy := a.busy.LoadOrStore(name, true); busy {
-		return mail.Result{}, fmt.Errorf("%s: %w", name, admin.ErrBusy)
-	}
-	defer a.busy.Delete(name)
-	select {
-	case a.slots <- struct{}{}:
-		defer func() { <-a.slots }()
-	case <-ctx.Done():
-		return mail.Result{}, context.Cause(ctx)
-	}
-	return a.run(ctx, c), nil
 }

@@ -16,8 +16,10 @@ import (
 	"go.uber.org/zap"
 
 	"mailpoller/internal/admin"
+	"mailpoller/internal/api"
 	"mailpoller/internal/config"
 	"mailpoller/internal/mail"
+	"mailpoller/internal/mailtest/daemontest"
 	"mailpoller/internal/state"
 )
 
@@ -28,28 +30,28 @@ func TestACommandWaitsForADaemonThatStarts(t *testing.T) {
 	for _, row := range []struct {
 		name string
 		then func(answer, release func()) // once the command waits
-		want func(d admin.Daemon, err error, waited time.Duration) bool
+		want func(d api.Daemon, err error, waited time.Duration) bool
 	}{
 		{
 			name: "answers",
 			then: func(answer, _ func()) { answer() },
-			want: func(d admin.Daemon, err error, waited time.Duration) bool {
-				_, isClient := d.(distant)
+			want: func(d api.Daemon, err error, waited time.Duration) bool {
+				_, isClient := d.Polling.(distant)
 				return err == nil && isClient && waited <= lockLook
 			},
 		},
 		{
 			name: "ends",
 			then: func(_, release func()) { release() },
-			want: func(d admin.Daemon, err error, waited time.Duration) bool {
-				_, isAlone := d.(*alone)
+			want: func(d api.Daemon, err error, waited time.Duration) bool {
+				_, isAlone := d.Polling.(*App)
 				return err == nil && isAlone && waited <= lockLook
 			},
 		},
 		{
 			name: "hangs",
 			then: func(_, _ func()) {},
-			want: func(_ admin.Daemon, err error, waited time.Duration) bool {
+			want: func(_ api.Daemon, err error, waited time.Duration) bool {
 				var e *mail.Error
 				return errors.Is(err, state.ErrLocked) && errors.As(err, &e) && e.Kind == mail.KindState && waited >= lockWait && waited < lockWait+time.Second &&
 					strings.Contains(err.Error(), "is in use by process "+strconv.Itoa(os.Getpid())+", which did not answer on its control socket within 5s") && strings.Contains(e.Hint, "run this again")
@@ -77,7 +79,7 @@ func TestACommandWaitsForADaemonThatStarts(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				conf := &config.Config{StateDir: dir, Limits: config.Limits{Polls: 1, PollsPerHost: 1}}
 				type outcome struct {
-					d    admin.Daemon
+					d    api.Daemon
 					done func() error
 					err  error
 				}
@@ -106,11 +108,6 @@ func TestACommandWaitsForADaemonThatStarts(t *testing.T) {
 	}
 }
 
-// answering is as much of a daemon as Connect asks for.
-type answering struct{ admin.Daemon }
-
-func (answering) Status(context.Context) (admin.Status, error) { return admin.Status{}, nil }
-
 // answers makes a daemon that answers on the control socket of a state directory
 // from the call of the function until the end of the test.
 func answers(t *testing.T, dir string) (begin func()) {
@@ -127,7 +124,7 @@ func answers(t *testing.T, dir string) (begin func()) {
 		socket, err := admin.ListenControl(ctx, SocketPath(dir))
 		close(listening)
 		if err == nil {
-			err = admin.Serve(ctx, socket, admin.Handler(answering{}, http.NotFoundHandler(), admin.Control, nil))
+			err = admin.Serve(ctx, socket, admin.Handler((&daemontest.Fake{}).Daemon(), http.NotFoundHandler(), admin.Control, nil))
 		}
 		if err != nil {
 			t.Error(err)

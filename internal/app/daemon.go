@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mailpoller/internal/admin"
+	"mailpoller/internal/api"
 	"mailpoller/internal/config"
 	"mailpoller/internal/mail"
 	"mailpoller/internal/tracing"
@@ -53,12 +54,13 @@ func (a *App) Run(ctx context.Context, hangups <-chan os.Signal, ready func(list
 	if a.tracing != nil {
 		start(a.tracing.Run) // ahead of all that polls, to end behind the last one
 	}
+	outside := admin.Audit(a.Daemon(), a.log)
 	control, err := admin.ListenControl(ctx, SocketPath(c.StateDir))
 	if err != nil {
 		return err
 	}
 	start(func(ctx context.Context) error {
-		return admin.Serve(ctx, control, admin.Handler(a, a.metrics.Handler(), admin.Control, nil))
+		return admin.Serve(ctx, control, admin.Handler(outside, a.metrics.Handler(), admin.Control, nil))
 	})
 	address := ""
 	public, err := admin.Listen(ctx, c.Listen)
@@ -68,7 +70,7 @@ func (a *App) Run(ctx context.Context, hangups <-chan os.Signal, ready func(list
 	if public != nil {
 		address = addressOf(public)
 		access := admin.AccessOf(public.Addr())
-		handler := admin.Handler(a, a.metrics.Handler(), access, a.authorize)
+		handler := admin.Handler(outside, a.metrics.Handler(), access, a.authorize)
 		if c.Profiling && access >= admin.Local {
 			handler = admin.Profiles(handler)
 		}
@@ -121,13 +123,13 @@ func addressOf(l net.Listener) string {
 	return "http://" + l.Addr().String()
 }
 
-// problems are why a file is not in force: admin.ErrConfiguration, with the text
+// problems are why a file is not in force: api.ErrConfiguration, with the text
 // of what is wrong with the file alone.
 type problems struct{ error }
 
-func (p problems) Unwrap() []error { return []error{p.error, admin.ErrConfiguration} }
+func (p problems) Unwrap() []error { return []error{p.error, api.ErrConfiguration} }
 
-// Reload implements admin.Lifecycle: the file is read and validated whole, and
+// Reload implements api.Lifecycle: the file is read and validated whole, and
 // put into force; if it has a fault, everything stays as it is.
 func (a *App) Reload(ctx context.Context) (warnings []string, err error) {
 	a.reload.Lock()
@@ -190,7 +192,7 @@ func (a *App) setLevel(name string) {
 	}
 }
 
-// Ready implements admin.Lifecycle.
+// Ready implements api.Lifecycle.
 func (a *App) Ready(context.Context) error {
 	switch {
 	case a.stopping.Load():
@@ -226,14 +228,14 @@ func (a *App) statusLine() string {
 	return text + a.probes.status()
 }
 
-// Status implements admin.Lifecycle.
-func (a *App) Status(context.Context) (admin.Status, error) {
+// Status implements api.Lifecycle.
+func (a *App) Status(context.Context) (api.Status, error) {
 	c := a.config.Load()
 	path, err := filepath.Abs(c.Path) // who asks may be in another directory
 	if err != nil {
-		return admin.Status{}, err
+		return api.Status{}, err
 	}
-	s := admin.Status{
+	s := api.Status{
 		Version: a.build.Version, Commit: a.build.Commit, Go: a.build.Go,
 		Started: a.started.UTC(), Config: path, Loaded: c.at.UTC(),
 	}
@@ -243,31 +245,31 @@ func (a *App) Status(context.Context) (admin.Status, error) {
 	return s, nil
 }
 
-// Connections implements admin.Connections.
-func (a *App) Connections(ctx context.Context) ([]admin.ConnectionView, error) {
+// Connections implements api.Polling.
+func (a *App) Connections(ctx context.Context) ([]api.ConnectionView, error) {
 	unsaved, err := a.unsaved(ctx)
 	if err != nil {
 		return nil, err
 	}
 	byName := a.config.Load().byName
-	var views []admin.ConnectionView
+	var views []api.ConnectionView
 	for _, s := range a.scheduler.All() {
-		v := admin.ConnectionView{
-			Name: s.Name, Enabled: s.Enabled, State: admin.Idle, Next: s.Next.UTC(), BackingOffUntil: s.BackingOffUntil,
-			FailuresInRow: s.FailuresInRow, Skipped: s.Skipped, Hooks: admin.ViewHooks(a.hooksOf(byName[s.Name])),
+		v := api.ConnectionView{
+			Name: s.Name, Enabled: s.Enabled, State: api.Idle, Next: s.Next.UTC(), BackingOffUntil: s.BackingOffUntil,
+			FailuresInRow: s.FailuresInRow, Skipped: s.Skipped, Hooks: api.ViewHooks(a.hooksOf(byName[s.Name])),
 		}
-		v.Quarantined, v.Oversized = admin.ViewUnsaved(unsaved[s.Name])
+		v.Quarantined, v.Oversized = api.ViewUnsaved(unsaved[s.Name])
 		if s.Last != nil {
-			last := admin.View(*s.Last)
+			last := api.View(*s.Last)
 			v.Last = &last
 		}
 		switch job, ok := a.job(s.Name); {
 		case !s.Enabled:
-			v.State = admin.Disabled
+			v.State = api.Disabled
 		case ok:
-			v.State = admin.Activity(job.State)
+			v.State = api.Activity(job.State)
 		case s.Busy:
-			v.State = admin.Pending
+			v.State = api.Pending
 		}
 		views = append(views, v)
 	}

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"mailpoller/internal/admin"
+	"mailpoller/internal/api"
 	"mailpoller/internal/auth"
 	"mailpoller/internal/config"
 	"mailpoller/internal/folder"
@@ -56,14 +56,15 @@ func Doubts(ctx context.Context, c *config.Config) []string {
 	for _, t := range c.APITokens {
 		readable("token "+t.Name+" of the API", t.Secret, secrets.Get)
 	}
-	folders := folder.New("")
+	folders := folder.Bound(folder.New(""))
+	folders.Patience = 10 * time.Second // somebody waits
 	for i := range c.Connections {
 		conn := &c.Connections[i]
 		if !conn.Enabled {
 			continue
 		}
 		of := "connection " + conn.Name + ": "
-		if err := folders.Ready(conn.Folder); err != nil {
+		if err := folders.Ready(ctx, conn.Folder); err != nil {
 			doubt("%sfolder: %v", of, mail.AsError(err, mail.OpSave, mail.KindStorage).Err)
 		}
 		readable(of+"password", conn.Password, secrets.Get)
@@ -128,7 +129,7 @@ func strangers(ctx context.Context, c *config.Config) []string {
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	grants, err := admin.NewClient(SocketPath(c.StateDir)).Grants(ctx)
+	grants, err := api.NewClient(SocketPath(c.StateDir)).Grants(ctx)
 	if err != nil {
 		return nil // no daemon, or one that does not answer
 	}

@@ -13,8 +13,9 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 
-	"mailpoller/internal/admin"
+	"mailpoller/internal/api"
 	"mailpoller/internal/auth"
 	"mailpoller/internal/config"
 	"mailpoller/internal/folder"
@@ -45,7 +46,7 @@ type App struct {
 	problem atomic.Pointer[string]
 
 	store     *state.Store
-	folders   *folder.Store
+	folders   *folder.Bounded
 	heads     *heads
 	secrets   *auth.Secrets
 	keys      *auth.Keys
@@ -57,6 +58,7 @@ type App struct {
 	probes    *probes
 	tracing   *tracing.Tracing // of the daemon, where it is wanted; else nil
 	stopping  atomic.Bool
+	cleaned   func() // ends the cleaning of folders; nil where there is none
 	running   atomic.Bool
 
 	mu    sync.Mutex
@@ -102,7 +104,7 @@ func Open(ctx context.Context, c *config.Config, build Build, log *zap.Logger, l
 		log:     log,
 		level:   level,
 		store:   store,
-		folders: folder.New(store.Instance()),
+		folders: folder.Bound(folder.New(store.Instance())),
 		secrets: auth.NewSecrets(),
 		metrics: metrics.New(build.Version, build.Commit),
 		probes:  newProbes(),
@@ -140,6 +142,7 @@ func Open(ctx context.Context, c *config.Config, build Build, log *zap.Logger, l
 	a.scheduler = schedule.New(schedule.Options{
 		Polls:        c.Limits.Polls,
 		PollsPerHost: c.Limits.PollsPerHost,
+		Ready:        func(ctx context.Context, c *mail.Connection) error { return a.folders.Answers(ctx, c.Folder) },
 		Run:          a.run,
 		Skipped:      func(c *mail.Connection) { a.metrics.Skipped(c.Name) },
 		Started:      func(_ *mail.Connection, lag time.Duration) { a.metrics.Started(lag) },
@@ -153,7 +156,7 @@ func Open(ctx context.Context, c *config.Config, build Build, log *zap.Logger, l
 	a.apply()
 	if store.Unclean() {
 		if err := a.clean(ctx); err != nil {
-			return nil, errors.Join(err, store.Close())
+			return nil, errors.Join(err, a.Close())
 		}
 	}
 	return a, nil
@@ -161,13 +164,24 @@ func Open(ctx context.Context, c *config.Config, build Build, log *zap.Logger, l
 
 // Close gives the state directory back. No polls may be in progress.
 func (a *App) Close() error {
+	if a.cleaned != nil {
+		a.cleaned()
+	}
 	a.tokens.Close() // which may have something to store
 	return a.store.Close()
 }
 
-// clean removes temporary files that no poll will come back to. A folder that
-// cannot be cleaned is no reason not to start: polls of it will say so.
+// cleaners is how many folders are cleaned at once.
+const cleaners = 32
+
+// clean begins to remove temporary files that no poll will come back to, in each
+// folder by itself: one that hangs keeps nothing from being polled, and one that
+// cannot be cleaned is no reason not to start. Those of this process are left
+// alone. It is done once.
 func (a *App) clean(ctx context.Context) error {
+	if a.cleaned != nil {
+		return nil
+	}
 	temps, err := a.store.Temps(ctx)
 	if err != nil {
 		a.folders.Leave()
@@ -177,20 +191,35 @@ func (a *App) clean(ctx context.Context) error {
 	for _, path := range temps {
 		keep[filepath.Base(path)] = true
 	}
-	cleaned := make(map[string]bool)
+	folders := make(map[string]bool)
 	for _, c := range a.config.Load().Connections {
-		if cleaned[c.Folder] {
-			continue
-		}
-		cleaned[c.Folder] = true
-		n, err := a.folders.Clean(c.Folder, keep)
-		if err != nil {
-			a.log.Warn("folder not cleaned", append(poll.ErrorFields(mail.AsError(err, mail.OpSave, mail.KindStorage)), zap.String("folder", c.Folder))...)
-		} else if n > 0 {
-			a.log.Info("removed what a crash left behind", zap.String("folder", c.Folder), zap.Int("files", n))
-		}
+		folders[c.Folder] = true
 	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // until Close
+	var all sync.WaitGroup
+	all.Go(func() {
+		var group errgroup.Group
+		group.SetLimit(cleaners)
+		for path := range folders {
+			group.Go(func() error {
+				a.cleanFolder(ctx, path, keep)
+				return nil
+			})
+		}
+		_ = group.Wait() // each has said what it had to say
+	})
+	a.cleaned = func() { cancel(); all.Wait() }
 	return nil
+}
+
+func (a *App) cleanFolder(ctx context.Context, path string, keep map[string]bool) {
+	n, err := a.folders.Clean(ctx, path, keep)
+	switch {
+	case err != nil && ctx.Err() == nil:
+		a.log.Warn("folder not cleaned", append(poll.ErrorFields(mail.AsError(err, mail.OpSave, mail.KindStorage)), zap.String("folder", path))...)
+	case n > 0:
+		a.log.Info("removed what a crash left behind", zap.String("folder", path), zap.Int("files", n))
+	}
 }
 
 // apply puts the loaded configuration into force.
@@ -240,13 +269,18 @@ func (a *App) readKeys(ctx context.Context) {
 
 // run is one job, told to everyone who wants to know: the log, the metrics,
 // the history, and whoever asks what is going on.
-func (a *App) run(ctx context.Context, c *mail.Connection) mail.Result {
+// One whose target is not ready makes no attempt.
+func (a *App) run(ctx context.Context, c *mail.Connection, notReady error) (result mail.Result) {
 	defer a.metrics.Running()()
 	traced := stepwise(a.traced(ctx), a.log.Named("poll"), c.Name)
 	if a.tracing != nil {
 		traced = a.tracing.Job(traced, c)
 	}
-	result := a.poller.Poll(traced, c)
+	if notReady == nil {
+		result = a.poller.Poll(traced, c)
+	} else {
+		result = a.poller.Fail(traced, c, notReady)
+	}
 	a.heads.forget(c.Name)
 	a.mu.Lock()
 	delete(a.live, c.Name)
@@ -326,7 +360,7 @@ func logResult(log *zap.Logger, r mail.Result) {
 func (a *App) connection(name string) (*mail.Connection, error) {
 	c, ok := a.config.Load().byName[name]
 	if !ok {
-		return nil, fmt.Errorf("%q: %w", name, admin.ErrUnknown)
+		return nil, fmt.Errorf("%q: %w", name, api.ErrUnknown)
 	}
 	return c, nil
 }

@@ -13,7 +13,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// Health implements admin.Lifecycle: what a restart may mend. A folder that
+// Health implements api.Lifecycle: what a restart may mend. A folder that
 // hangs is none of it: see probes.
 func (a *App) Health(ctx context.Context) error {
 	if err := a.store.Check(ctx); err != nil {

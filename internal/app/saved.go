@@ -18,21 +18,21 @@ import (
 // marked is the folders. Before a file is written, a crash from now on is made
 // one that the next start will know of, to clean the folders.
 type marked struct {
-	*folder.Store
+	*folder.Bounded
 	state *state.Store
 	heads *heads
 }
 
-func (f marked) Write(c *mail.Connection, box mail.Box, m mail.Message) (mail.Entry, error) {
+func (f marked) Write(ctx context.Context, c *mail.Connection, box mail.Box, m mail.Message) (mail.Entry, error) {
 	if err := f.state.Mark(); err != nil {
 		return mail.Entry{}, err
 	}
 	if !f.heads.wanted() {
-		return f.Store.Write(c, box, m)
+		return f.Bounded.Write(ctx, c, box, m)
 	}
 	body := &headed{WriterTo: m.Body}
 	m.Body = body
-	e, err := f.Store.Write(c, box, m)
+	e, err := f.Bounded.Write(ctx, c, box, m)
 	if err == nil {
 		f.heads.put(c.Name, m.ID(), whose(body.head))
 	}
@@ -44,7 +44,7 @@ func (f marked) Try(ctx context.Context, c *mail.Connection) ([]string, error) {
 	if err := f.state.Mark(); err != nil {
 		return nil, err
 	}
-	return f.Store.Try(ctx, c)
+	return f.Bounded.Try(ctx, c)
 }
 
 // heads are what the log tells of messages that are being saved, until they are

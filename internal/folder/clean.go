@@ -35,9 +35,8 @@ func (s *Store) Leave() {
 
 // Clean removes the temporary files that a crash left in a folder, except
 // those whose names are in keep: they are recorded, and will be published. Names
-// count, and not paths, because one folder may have several. It must not run
-// while messages are written into the folder. It returns how many it removed. A
-// folder that is missing has nothing to clean.
+// count, and not paths, because one folder may have several. Files of this process
+// stay: it may write while it cleans. It returns how many it removed. A folder that is missing has nothing to clean.
 func (s *Store) Clean(folder string, keep map[string]bool) (int, error) {
 	folded := make(map[string]bool, len(keep)) // some file systems change the case of names
 	for name, kept := range keep {
@@ -84,11 +83,11 @@ func (s *Store) clean(folder string, keep map[string]bool) (int, error) {
 	}
 }
 
-// left reports whether a name is one of ours, in lower case, that nobody comes
-// back to.
+// left reports whether a name, in lower case, is one of ours, of another process,
+// that nobody comes back to.
 func (s *Store) left(name string, keep map[string]bool) bool {
 	rest, ours := strings.CutPrefix(name, strings.ToLower(s.prefix))
-	if !ours {
+	if !ours || strings.HasPrefix(rest, strings.ToLower(s.run)) {
 		return false
 	}
 	stem, temporary := strings.CutSuffix(name, suffix)

@@ -35,6 +35,7 @@ type Store struct {
 	// remove at the next start. It is set before the first use.
 	Left   func()
 	prefix string // of the names of our temporary files
+	run    string // what those of this process have behind it
 	mounts mounts
 }
 
@@ -42,7 +43,9 @@ const suffix = ".part"
 
 // New makes a Store. instance tells this installation's temporary files from
 // those of another one that writes into the same folder.
-func New(instance string) *Store { return &Store{prefix: ".poller-" + instance + "-"} }
+func New(instance string) *Store {
+	return &Store{prefix: ".poller-" + instance + "-", run: rand.Text()[:8]}
+}
 
 // Write writes a message under a temporary name in the folder of c. The entry
 // holds all that Publish needs; its File is open until Sync or Discard, so that
@@ -58,7 +61,7 @@ func (s *Store) Write(c *mail.Connection, box mail.Box, m mail.Message) (mail.En
 	entry := mail.Entry{
 		Ref:  m.Ref,
 		Dir:  c.Folder,
-		Temp: filepath.Join(at.temps, s.prefix+rand.Text()+suffix),
+		Temp: filepath.Join(at.temps, s.prefix+s.run+rand.Text()+suffix),
 		Name: at.name(stem(c.Name, box, m.Ref), m.Flags),
 	}
 	if err := s.write(c, box, &m, &entry); err != nil {

@@ -256,8 +256,9 @@ func TestAFolderThatCannotBeWrittenToSaysWhy(t *testing.T) {
 
 func TestCleaningSparesWhatIsRecordedOrNotOurs(t *testing.T) {
 	t.Parallel()
-	dir, s, other := t.TempDir(), New("i"), New("other")
-	kept, left, foreign := write(t, s, dir, message(1, "a")), write(t, s, dir, message(2, "b")), write(t, other, dir, message(3, "c"))
+	dir, s, before, other := t.TempDir(), New("i"), New("i"), New("other")
+	kept, left := write(t, before, dir, message(1, "a")), write(t, before, dir, message(2, "b"))
+	foreign, ours := write(t, other, dir, message(3, "c")), write(t, s, dir, message(4, "d"))
 	if err := os.WriteFile(filepath.Join(dir, "theirs.part"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +271,7 @@ func TestCleaningSparesWhatIsRecordedOrNotOurs(t *testing.T) {
 		t.Fatal(n, err)
 	}
 	names := strings.Join(all(t, dir), " ")
-	if strings.Contains(names, left.Temp) || !strings.Contains(names, kept.Temp) || !strings.Contains(names, foreign.Temp) || !strings.Contains(names, "theirs.part") {
+	if strings.Contains(names, left.Temp) || !strings.Contains(names, kept.Temp) || !strings.Contains(names, foreign.Temp) || !strings.Contains(names, ours.Temp) || !strings.Contains(names, "theirs.part") {
 		t.Errorf("left: %s", names)
 	}
 	if _, err := s.Clean(filepath.Join(dir, "missing"), nil); err != nil {

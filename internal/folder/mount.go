@@ -89,5 +89,5 @@ func cause(err error) error {
 func (s *Store) trial() *Store {
 	s.mounts.mu.Lock()
 	defer s.mounts.mu.Unlock()
-	return &Store{Left: s.Left, prefix: s.prefix, mounts: mounts{unsynced: maps.Clone(s.mounts.unsynced)}}
+	return &Store{Left: s.Left, prefix: s.prefix, run: s.run, mounts: mounts{unsynced: maps.Clone(s.mounts.unsynced)}}
 }

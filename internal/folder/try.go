@@ -75,7 +75,7 @@ func (s *Store) Try(ctx context.Context, c *mail.Connection) (warnings []string,
 			return nil, err
 		}
 		dir, name := filepath.Split(e.Name)
-		e.Name, e.Shared = dir+t.prefix+rand.Text()+tried, false
+		e.Name, e.Shared = dir+t.prefix+t.run+rand.Text()+tried, false
 		if at := strings.Index(name, maildirInfo); at >= 0 {
 			e.Name += name[at:]
 		}

@@ -26,7 +26,9 @@ type job struct {
 	faults     map[string]mail.Unsaved // by ID: this job's failures, what it found too large, and what it could not finish
 	introduced map[string]mail.Unsaved // by ID: From, Subject and Date of messages that stay on the server
 	unread     mail.Set                // messages that count as unread whatever the server says
-	late       mail.Set                // messages that took longer than an attempt may, and come behind the others
+	late       mail.Set                // messages that come behind the others
+	heldBack   mail.Set                // likewise, also once they were tried
+	first      mail.Set                // messages that come no longer behind the others
 	standing   int                     // messages that would be taken, were saved before, and stay
 	sequence   int                     // messages that were put into the folder
 	visible    map[string]bool         // by Temp: what this job has published, where there is a command
@@ -35,25 +37,23 @@ type job struct {
 
 // attempt takes messages until there is nothing more to take, on one session,
 // or on a further one for each message that broke the one before.
-func (j *job) attempt(ctx, hard context.Context) error {
+func (j *job) attempt(l lifetimes) error {
 	late := lateError{j.c.PollTimeout}
-	ctx, cancel := context.WithTimeoutCause(ctx, j.c.PollTimeout, late)
+	l, cancel := l.within(j.c.PollTimeout, late)
 	defer cancel()
-	hard, cancelHard := context.WithTimeoutCause(hard, j.c.PollTimeout, late)
-	defer cancelHard()
 
 	p := &pass{job: j}
 	j.standing = 0
 	j.result.Failures = 0
 	for reopened := 0; ; reopened++ {
-		err := p.run(ctx, hard)
-		if reopened < maxReopen && ctx.Err() == nil && (errors.Is(err, errSessionLost) || reopens(err)) {
+		err := p.run(l)
+		if reopened < maxReopen && l.start.Err() == nil && (errors.Is(err, errSessionLost) || reopens(err)) {
 			continue
 		}
 		if err == nil && p.mustLook() {
-			p.look(ctx, hard)
+			p.look(l)
 		}
-		return late.explained(ctx, p.verdict(err))
+		return late.explained(l.start, p.verdict(err))
 	}
 }
 
@@ -79,20 +79,24 @@ type pass struct {
 	refusal *mail.Error // why the server refused to dispose of messages; they stay pending
 	blame   blame       // for messages that could not be had
 
+	asking   int      // how many messages are asked for at once
+	suspects mail.Set // one of them ended the session in which they were asked for: each is asked for alone
+	spoilt   error    // why a session ended behind one of them, which was had
+
 	foreseen  mail.Box     // whose ledger readAhead read
 	disposing func() error // waits for the journal to record dispositions; nil where it does not
 	disposal  int          // how many
 
-	planned func(mail.Message) (mail.Entry, error) // dry run: what a message would be saved as
-	again   int                                    // dry run: messages that an earlier poll was done with, and that are disposed of anew
+	planned func(context.Context, mail.Message) (mail.Entry, error) // dry run: what a message would be saved as
+	again   int                                                     // dry run: messages that an earlier poll was done with, and that are disposed of anew
 }
 
 // run does one session, steps 3 to 10.
-func (p *pass) run(ctx, hard context.Context) (err error) {
+func (p *pass) run(l lifetimes) (err error) {
 	p.applied = nil // what an earlier session did not commit is pending in the journal
-	read := p.readAhead(ctx)
-	defer func() { _ = read() }()                 // also when there is no session: nothing outlasts the attempt
-	if p.session, err = p.open(ctx); err != nil { // 3
+	read := p.readAhead(l.start)
+	defer func() { _ = read() }()                     // also when there is no session: nothing outlasts the attempt
+	if p.session, err = p.open(l.start); err != nil { // 3
 		return err
 	}
 	defer func() { err = cmp.Or(err, p.settled()) }()
@@ -104,19 +108,19 @@ func (p *pass) run(ctx, hard context.Context) (err error) {
 	if err := read(); err != nil {
 		return err
 	}
-	if err := p.load(ctx); err != nil {
+	if err := p.load(l.start); err != nil {
 		return err
 	}
 	if !p.dry {
-		if err := p.finishEarlier(ctx, hard); err != nil { // 4
+		if err := p.finishEarlier(l); err != nil { // 4
 			return err
 		}
 	}
 	p.blame.opened()
-	if err := p.suspicious(ctx, hard); err != nil {
+	if err := p.suspicious(l); err != nil {
 		return err
 	}
-	err = p.drain(ctx, hard) // 5 to 10
+	err = p.drain(l) // 5 to 10
 	var warnings []string
 	p.result.NotMatching, warnings = p.session.Notes()
 	for _, warning := range warnings {
@@ -129,21 +133,21 @@ func (p *pass) run(ctx, hard context.Context) (err error) {
 		p.result.Then = p.then()
 		return nil
 	}
-	if err := p.witness(ctx); err != nil {
+	if err := p.witness(l.start); err != nil {
 		return err
 	}
 	ends := p.c.Store == mail.POP3 && len(p.applied) > 0 // the commit ends the session
-	if err := p.commit(hard); err != nil || ends {
+	if err := p.commit(l); err != nil || ends {
 		return err
 	}
-	p.introduce(ctx)
+	p.introduce(l.start)
 	return nil
 }
 
 // open opens the mailbox; for a dry run so that nothing can change in it. A
 // folder that is missing is found now, and not when the first message comes.
 func (p *pass) open(ctx context.Context) (Session, error) {
-	if err := p.Folder.Ready(p.c.Folder); err != nil {
+	if err := p.Folder.Ready(ctx, p.c.Folder); err != nil {
 		return nil, err
 	}
 	c := p.c
@@ -198,6 +202,7 @@ func (p *pass) load(ctx context.Context) error {
 		}
 		if f.Late {
 			p.late.Add(f.Ref)
+			p.heldBack.Add(f.Ref)
 		}
 		if f.Oversized && !p.tooLarge(f.Ref) {
 			continue // the limit was raised

@@ -35,7 +35,7 @@ var errStopping = errors.New("stopping")
 
 // drain takes messages, batch by batch, until enough are taken or there are
 // no more.
-func (p *pass) drain(ctx, hard context.Context) error {
+func (p *pass) drain(l lifetimes) error {
 	query := mail.Query{
 		Pull:  p.c.Pull,
 		Sizes: p.c.MaxMessageSize > 0 || p.c.MaxMessages != 1 || p.dry,
@@ -53,13 +53,13 @@ func (p *pass) drain(ctx, hard context.Context) error {
 		}
 		query.Exclude = []mail.Set{p.skip, p.late, p.passedOver()}
 		query.Unread = &p.unread
-		refs, err := p.session.Pick(ctx, query) // 5
+		refs, err := p.session.Pick(l.start, query) // 5
 		if err != nil {
-			return err
+			return p.spoils(l.start, err)
 		}
 		if len(refs) > 0 {
 			query.After = &refs[len(refs)-1]
-			if err := p.takeAll(ctx, hard, refs); err != nil {
+			if err := p.takeAll(l, refs); err != nil {
 				return err
 			}
 		}
@@ -105,7 +105,7 @@ func bounded(refs []mail.Ref) []mail.Ref {
 
 // takeAll takes the messages of refs: fetches what is new, and puts the
 // disposition in force for all of them.
-func (p *pass) takeAll(ctx, hard context.Context, refs []mail.Ref) error {
+func (p *pass) takeAll(l lifetimes, refs []mail.Ref) error {
 	var fresh, again []mail.Ref
 	for _, ref := range refs {
 		switch {
@@ -120,59 +120,63 @@ func (p *pass) takeAll(ctx, hard context.Context, refs []mail.Ref) error {
 		}
 	}
 	if p.dry {
-		return p.plan(ctx, fresh, again)
+		return p.plan(l.start, fresh, again)
 	}
-	if err := p.dispose(hard, again); err != nil {
+	if err := p.dispose(l, again); err != nil {
 		return err
 	}
-	return p.takeFresh(ctx, hard, fresh)
+	return p.takeFresh(l, fresh)
 }
 
 // takeFresh takes messages that were not saved before. Each batch is recorded
 // while the one before it is disposed of and the next one is fetched.
-func (p *pass) takeFresh(ctx, hard context.Context, fresh []mail.Ref) error {
+func (p *pass) takeFresh(l lifetimes, fresh []mail.Ref) error {
 	var before *recording // of the batch ahead of the one that is fetched
 	defer func() {
 		if before != nil {
 			_ = before.wait() // also when this goroutine panics; what it came to is known, or will be
 		}
 	}()
-	for len(fresh) > 0 && ctx.Err() == nil {
+	fresh = p.suspectsFirst(fresh)
+	for len(fresh) > 0 && l.start.Err() == nil {
 		batch := bounded(fresh)
-		entries, err := p.fetch(ctx, hard, batch)
+		if p.suspects.Has(batch[0]) {
+			batch = batch[:1]
+		}
+		entries, err := p.fetch(l, batch)
 		if err != nil && !errors.Is(err, errStopping) {
 			// The session is gone; a new one finishes what is pending. What
 			// arrived whole is recorded all the same.
-			_, failed := p.finish(hard, before)
-			before = p.record(hard, batch, entries)
-			_, last := p.finish(hard, before)
+			_, failed := p.finish(l, before)
+			before = p.record(l.commit, batch, entries)
+			_, last := p.finish(l, before)
 			return cmp.Or(failed, last, err)
 		}
-		saved, failed := p.finish(hard, before)
+		saved, failed := p.finish(l, before)
 		if failed != nil {
-			return p.discard(entries, failed)
+			return p.discard(l.commit, entries, failed)
 		}
-		before = p.record(hard, batch, entries)
-		if failed := p.dispose(hard, saved); failed != nil {
-			_, last := p.finish(hard, before)
+		before = p.record(l.commit, batch, entries)
+		if failed := p.dispose(l, saved); failed != nil {
+			_, last := p.finish(l, before)
 			return cmp.Or(failed, last)
 		}
 		if err != nil {
 			break
 		}
-		if err := p.pardonGone(ctx); err != nil {
-			_, failed := p.finish(hard, before)
+		if err := p.pardonGone(l.start); err != nil {
+			_, failed := p.finish(l, before)
 			return cmp.Or(failed, err)
 		}
 		fresh = fresh[len(batch):]
 	}
-	if err := p.recorded(hard, before); err != nil || len(fresh) == 0 {
+	if err := p.recorded(l, before); err != nil || len(fresh) == 0 {
 		return err
 	}
-	if err := p.commit(hard); err != nil {
+	if err := p.commit(l); err != nil {
 		return err
 	}
-	return context.Cause(ctx)
+	return context.Cause(l.start)
 }
 
 // inForce is the disposition that is in force for a saved message.
@@ -198,16 +202,19 @@ func (p *pass) setTooLarge(ref mail.Ref) {
 
 // fetch writes messages into the folder, under temporary names (6). What it
 // returns is whole, also beside an error.
-func (p *pass) fetch(ctx, hard context.Context, refs []mail.Ref) ([]mail.Entry, error) {
+func (p *pass) fetch(l lifetimes, refs []mail.Ref) ([]mail.Entry, error) {
 	var entries []mail.Entry
-	var failed error // in our own hands, not in the session's
+	var failed error   // in our own hands, not in the session's
+	var broke mail.Set // the one that was coming when the session ended
+	last := 0          // event at which one came whole
 	left := slices.Clone(refs)
-	err := p.session.Fetch(hard, refs, func(m mail.Message) error {
+	p.asking = len(refs)
+	err := p.session.Fetch(l.finish, refs, func(m mail.Message) error {
 		left = slices.DeleteFunc(left, m.Same)
 		if at := slices.IndexFunc(entries, func(e mail.Entry) bool { return m.Same(e.Ref) }); at >= 0 { // taken back
 			taken := entries[at]
 			entries = slices.Delete(entries, at, at+1)
-			_ = p.discard([]mail.Entry{taken}, nil) // what stopped us, if anything did, goes on to
+			_ = p.discard(l.commit, []mail.Entry{taken}, nil) // what stopped us, if anything did, goes on to
 		}
 		switch {
 		case m.Retracted:
@@ -223,34 +230,65 @@ func (p *pass) fetch(ctx, hard context.Context, refs []mail.Ref) ([]mail.Entry, 
 			}
 		default:
 			var entry mail.Entry
-			switch entry, failed = p.take(hard, m); {
+			switch entry, failed = p.take(l.finish, m); {
 			case errors.Is(failed, mail.ErrNoAttachments):
 				failed = nil
-				p.blame.has()
+				last = p.blame.came()
 				p.setUnwanted(m.Ref, mail.ErrNoAttachments)
 			case failed != nil:
-				left = append(left, m.Ref)
+				broke.Add(m.Ref)
 				return failed
 			default:
-				p.blame.has()
+				last = p.blame.came()
 				entries = append(entries, entry)
 			}
 		}
-		if ctx.Err() != nil && len(left) > 0 {
+		if l.start.Err() != nil && len(left) > 0 {
 			failed = errStopping
 		}
 		return failed
 	})
-	if err != nil {
-		p.interrupted(left, err)
+	if len(entries)+p.result.Unwanted > 0 && last > 0 {
+		p.blame.has(last)
 	}
+	if err == nil {
+		return entries, p.confirm(l.finish, entries)
+	}
+	p.interrupted(append(broke.Refs(), left...), err)
 	switch {
-	case failed != nil:
-		return entries, failed
-	case err != nil && len(left) > 0:
-		return entries, p.lost(hard, left[0], err) // the wire broke when this one was asked for
+	case len(left) == 0:
+	case failed == nil:
+		return entries, p.lost(l.finish, p.next(left), err) // the wire broke when this one was asked for
+	case errors.Is(failed, errSessionLost) && p.asking > 1:
+		p.suspects.Add(p.next(left)) // one that came is not whole for what follows it
 	}
-	return entries, err
+	return entries, cmp.Or(failed, err)
+}
+
+// next is the one of some messages that a server hands over first.
+func (p *pass) next(refs []mail.Ref) mail.Ref {
+	if p.c.Store == mail.IMAP {
+		return slices.MinFunc(refs, func(a, b mail.Ref) int { return cmp.Compare(a.UID, b.UID) })
+	}
+	return refs[0]
+}
+
+// suspectsFirst is refs with those ahead that may have ended a session.
+func (p *pass) suspectsFirst(refs []mail.Ref) []mail.Ref {
+	if p.suspects.Len() == 0 {
+		return refs
+	}
+	refs = slices.Clone(refs)
+	slices.SortStableFunc(refs, func(a, b mail.Ref) int {
+		switch x, y := p.suspects.Has(a), p.suspects.Has(b); {
+		case x == y:
+			return 0
+		case x:
+			return -1
+		}
+		return 1
+	})
+	return refs
 }
 
 // interrupted notes messages that were asked for and did not come. A server may
@@ -278,7 +316,7 @@ func (p *pass) take(ctx context.Context, m mail.Message) (mail.Entry, error) {
 	m.Body = p.progress(m)
 	p.sequence++
 	m.Sequence = p.sequence
-	entry, err := p.Folder.Write(p.c, p.box, m)
+	entry, err := p.Folder.Write(ctx, p.c, p.box, m)
 	if errors.Is(err, mail.ErrNoAttachments) {
 		return entry, err
 	}
@@ -297,7 +335,7 @@ func (p *pass) take(ctx context.Context, m mail.Message) (mail.Entry, error) {
 	if err == nil && !known {
 		return entry, nil
 	}
-	if err = errors.Join(err, p.Folder.Discard(entry)); err != nil {
+	if err = errors.Join(err, p.Folder.Discard(ctx, entry)); err != nil {
 		return entry, err
 	}
 	return mail.Entry{Ref: entry.Ref, Octets: entry.Octets, Digest: digest}, nil

@@ -16,17 +16,18 @@ import (
 )
 
 // blame says whose fault it was that messages could not be had in an attempt. A
-// message is at fault when others can be had: in the same session, or, where it
-// took the session with it, in one behind that. Else it is the server, and nothing
-// counts against a message.
+// message is at fault when another can be had behind it: in the same session, or,
+// where it took the session with it, in a later one. Else it is the server, and
+// nothing counts against a message.
 type blame struct {
-	session int          // number of the one at hand, from 1
-	failed  []failure    // messages that could not be had
-	had     map[int]bool // by session: a message was had in it
-	denied  bool         // another message, which was had before, could not be had either
-	lost    int          // sessions that messages took with them, one behind the other
-	trouble *mail.Error  // passing trouble of the server
-	refused int          // how often it said so, one behind the other
+	session int         // number of the one at hand, from 1
+	events  int         // messages that came, or could not be had
+	failed  []failure   // messages that could not be had
+	had     map[int]int // by session: the last event at which a message was had
+	denied  bool        // another message, which was had before, could not be had either
+	lost    int         // sessions that messages took with them, one behind the other
+	trouble *mail.Error // passing trouble of the server
+	refused int         // how often it said so, one behind the other
 }
 
 // failure is a message that could not be had.
@@ -34,6 +35,7 @@ type failure struct {
 	ref     mail.Ref
 	err     error
 	session int
+	event   int
 	lost    bool // the session went with it
 	late    bool // it took so long that the attempt was over
 }
@@ -46,20 +48,28 @@ const maxRefused = 3
 func (b *blame) opened() {
 	b.session++
 	if b.had == nil {
-		b.had = make(map[int]bool)
+		b.had = make(map[int]int)
 	}
 }
 
-// has notes that a message was had.
-func (b *blame) has() {
-	b.had[b.session] = true
-	b.lost, b.refused = 0, 0
+// came notes that a message came, and returns which event that was. What came counts
+// as had once the server does not take it back.
+func (b *blame) came() (event int) {
+	b.refused = 0
+	b.events++
+	return b.events
+}
+
+// has notes that the message of an event was had.
+func (b *blame) has(event int) {
+	b.had[b.session] = max(b.had[b.session], event)
+	b.lost = 0
 }
 
 // proven reports whether a failure is the fault of its message.
 func (b *blame) proven(f failure) bool {
 	for session := f.session; session <= b.session; session++ {
-		if b.had[session] && (session > f.session || !f.lost || f.late) {
+		if b.had[session] > f.event && (session > f.session || !f.lost) || f.late && b.had[session] > 0 {
 			return true
 		}
 	}
@@ -82,8 +92,10 @@ func (b *blame) set() mail.Set {
 
 // lost says what a message that did not arrive whole means. A failure of the
 // folder, the end of the attempt, or a session that asked in a way that the server
-// does not understand, says nothing of it. Else the ones behind it are tried on a
-// new session, which shows whether it was the message.
+// does not understand, says nothing of it. Where it was asked for together with
+// others, it may have been one of them: those that may have been it are asked for
+// alone, first of all in the next session. Else the ones behind it are tried on a new
+// session, which shows whether it was the message.
 func (p *pass) lost(ctx context.Context, ref mail.Ref, err error) error {
 	e := mail.AsError(err, mail.OpFetch, mail.KindProtocol)
 	switch e.Kind {
@@ -96,20 +108,43 @@ func (p *pass) lost(ctx context.Context, ref mail.Ref, err error) error {
 	if e.Reopen || late && e.Kind != mail.KindTimeout {
 		return e
 	}
+	if p.asking > 1 && !late {
+		p.suspects.Add(ref)
+		return errSessionLost
+	}
 	p.fail(failure{ref: ref, err: e, lost: true, late: late})
-	if late { // nothing can be tried any more; the next job tries the others first
-		fault := p.faults[ref.ID()]
-		fault.Ref, fault.Late, fault.Reason = ref, true, e.Error()
-		p.faults[ref.ID()] = fault
+	p.comesLast(ref, e)
+	if late { // nothing can be tried any more
 		return e
 	}
 	p.blame.lost++
 	return errSessionLost
 }
 
+// spoils says what it means that a session ended where messages are chosen. Behind one
+// that was asked for alone, since it may end sessions, others are tried on a new one.
+func (p *pass) spoils(ctx context.Context, err error) error {
+	e := mail.AsError(err, mail.OpPick, mail.KindProtocol)
+	if p.suspects.Len() == 0 || ctx.Err() != nil || e.Kind != mail.KindProtocol && e.Kind != mail.KindNetwork {
+		return err
+	}
+	p.spoilt = e
+	return errSessionLost
+}
+
+// comesLast has the next job take a message behind all others, so that it keeps none
+// of them back. Where it was behind them already, and nothing tells whose fault it is
+// that it cannot be had, it comes first again in the one after that: see verdict.
+func (p *pass) comesLast(ref mail.Ref, reason error) {
+	fault := p.faults[ref.ID()]
+	fault.Ref, fault.Late, fault.Reason = ref, true, reason.Error()
+	p.faults[ref.ID()] = fault
+}
+
 // fail notes a message that could not be had.
 func (p *pass) fail(f failure) {
-	f.session = p.blame.session
+	p.blame.events++
+	f.session, f.event = p.blame.session, p.blame.events
 	p.blame.failed = append(p.blame.failed, f)
 	p.skip.Add(f.ref)
 	p.log.Warn("message not fetched", append(ErrorFields(mail.AsError(f.err, mail.OpFetch, mail.KindProtocol)), zap.String("uid", f.ref.ID()))...)
@@ -120,6 +155,7 @@ func (p *pass) fail(f failure) {
 // server wants to be left alone, or has refused several.
 func (p *pass) troubled(ref mail.Ref, e *mail.Error) error {
 	p.skip.Add(ref)
+	p.comesLast(ref, e)
 	p.blame.trouble = e
 	if p.blame.refused++; e.Wait > 0 || p.blame.refused >= maxRefused {
 		return e
@@ -150,13 +186,32 @@ func (p *pass) witness(ctx context.Context) error {
 	if smallest.Size > maxWitness {
 		return nil
 	}
-	had, err := p.shows(ctx, smallest, p.session.Fetch)
+	return p.asks(ctx, smallest)
+}
+
+// asks fetches a message that was had before, and drops it.
+func (p *pass) asks(ctx context.Context, ref mail.Ref) error {
+	had, err := p.shows(ctx, ref, p.session.Fetch)
 	if had && err == nil {
-		p.blame.has()
+		p.blame.has(p.blame.came())
 	} else {
 		p.blame.denied = true
 	}
 	return err
+}
+
+// confirm fetches one of the messages that were had in this session once more, where
+// others could not be had behind them: a server may stop handing over messages
+// after so many.
+func (p *pass) confirm(ctx context.Context, entries []mail.Entry) error {
+	if len(entries) == 0 || p.blame.settled() {
+		return nil
+	}
+	smallest := slices.MinFunc(entries, func(a, b mail.Entry) int { return cmp.Compare(a.Octets, b.Octets) })
+	if smallest.Octets > maxWitness {
+		return nil
+	}
+	return p.asks(ctx, smallest.Ref)
 }
 
 // shows reports whether the server shows a message, or its header.
@@ -177,21 +232,21 @@ func (p *pass) shows(ctx context.Context, ref mail.Ref, get func(context.Context
 // messages, when not even the header of another message can be had. Else it takes one
 // from the far end, to tell whether it is the messages or the server, and so that many
 // at this end do not keep back all the others.
-func (p *pass) suspicious(ctx, hard context.Context) error {
+func (p *pass) suspicious(l lifetimes) error {
 	if p.blame.lost < 2 || p.dry {
 		return nil
 	}
 	pull := p.c.Pull
 	pull.Newest = !pull.Newest
-	refs, err := p.session.Pick(ctx, mail.Query{Pull: pull, Exclude: []mail.Set{p.skip, p.passedOver()}, Unread: &p.unread, Sizes: true, Limit: 1})
+	refs, err := p.session.Pick(l.start, mail.Query{Pull: pull, Exclude: []mail.Set{p.skip, p.passedOver()}, Unread: &p.unread, Sizes: true, Limit: 1})
 	if err != nil || len(refs) == 0 {
 		return err
 	}
-	shown, err := p.shows(ctx, refs[0], p.session.Heads)
+	shown, err := p.shows(l.start, refs[0], p.session.Heads)
 	if err != nil || !shown {
 		return cmp.Or(err, p.blame.failed[len(p.blame.failed)-1].err)
 	}
-	return p.takeAll(ctx, hard, refs)
+	return p.takeAll(l, refs)
 }
 
 // pardonGone takes back the failures of messages that somebody else has
@@ -239,6 +294,9 @@ func (p *pass) verdict(err error) error {
 			if first == nil {
 				first = &b.failed[i]
 			}
+			if p.heldBack.Has(f.ref) { // nothing came behind it that could tell
+				p.first.Add(f.ref)
+			}
 			continue
 		}
 		fault := p.faults[f.ref.ID()]
@@ -253,7 +311,7 @@ func (p *pass) verdict(err error) error {
 	case len(b.failed) == 0 && p.refusal != nil:
 		return p.notDisposed()
 	case len(b.failed) == 0:
-		return nil
+		return p.spoilt
 	}
 	hint := fmt.Sprintf("it stays on the server; after failing in %d jobs it is quarantined, and skipped until `poller retry %s`", mail.JobsBeforeQuarantine, p.c.Name)
 	if first == nil {
@@ -296,7 +354,7 @@ func (j *job) recordFaults(ctx context.Context) error {
 	var faults []mail.Unsaved
 	for id, f := range j.faults {
 		was := before[id]
-		f.Interrupted, f.Late = f.Interrupted || was.Interrupted, f.Late || was.Late
+		f.Interrupted, f.Late = f.Interrupted || was.Interrupted, (f.Late || was.Late) && !j.first.Has(f.Ref)
 		switch {
 		case f.Oversized, f.Unwanted:
 		case f.Jobs > 0: // it failed in this job

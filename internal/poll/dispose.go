@@ -11,16 +11,16 @@ import (
 
 // dispose puts the disposition in force for messages that are saved, or, with
 // POP3, notes it for the end of the session (9, 10).
-func (p *pass) dispose(ctx context.Context, refs []mail.Ref) error {
-	return p.disposeAs(ctx, refs, p.c.Ending())
+func (p *pass) dispose(l lifetimes, refs []mail.Ref) error {
+	return p.disposeAs(l, refs, p.c.Ending())
 }
 
-func (p *pass) disposeAs(ctx context.Context, refs []mail.Ref, d disposition.Disposition) error {
+func (p *pass) disposeAs(l lifetimes, refs []mail.Ref, d disposition.Disposition) error {
 	if len(refs) == 0 {
 		return nil
 	}
 	if d == disposition.Keep || d == disposition.Seen && p.c.Store == mail.POP3 {
-		return p.disposed(ctx, refs, mail.Commitment{}) // nothing to do on the server
+		return p.disposed(l.commit, refs, mail.Commitment{}) // nothing to do on the server
 	}
 	p.session.Apply(refs, d)
 	p.applied = append(p.applied, refs...)
@@ -30,17 +30,17 @@ func (p *pass) disposeAs(ctx context.Context, refs []mail.Ref, d disposition.Dis
 		}
 		return nil
 	}
-	return p.commit(ctx)
+	return p.commit(l)
 }
 
 // commit puts in force what was noted, and records it. What the server refuses, or
 // says OK to without doing it, stays pending: it keeps no other message from being
 // saved.
-func (p *pass) commit(ctx context.Context) error {
+func (p *pass) commit(l lifetimes) error {
 	if len(p.applied) == 0 {
 		return nil
 	}
-	did, err := p.session.Commit(ctx)
+	did, err := p.session.Commit(l.finish)
 	if err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func (p *pass) commit(ctx context.Context) error {
 		undone.Add(ref)
 		p.skip.Add(ref) // once in an attempt is enough
 	}
-	return p.disposed(ctx, slices.DeleteFunc(refs, undone.Has), did)
+	return p.disposed(l.commit, slices.DeleteFunc(refs, undone.Has), did)
 }
 
 // disposed begins to record that the disposition of messages is in force (10), and
@@ -76,7 +76,6 @@ func (p *pass) disposed(ctx context.Context, refs []mail.Ref, did mail.Commitmen
 		}
 	}
 	p.disposing = p.beside(func() error {
-		ctx := context.WithoutCancel(ctx)
 		err := p.Journal.Dispose(ctx, p.c.Name, p.box, refs, p.c.Ending())
 		if err == nil {
 			err = p.Journal.Ask(ctx, p.c.Name, p.box, did.Asked, mail.Asked)

@@ -48,7 +48,7 @@ func (p *pass) wouldBe(ctx context.Context, batch []mail.Ref) ([]mail.Entry, err
 		}
 		p.sequence++
 		m.Sequence = p.sequence
-		e, err := p.planned(m)
+		e, err := p.planned(ctx, m)
 		entries = append(entries, e)
 		return err
 	}

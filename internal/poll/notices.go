@@ -21,13 +21,13 @@ const (
 // of this job, and those that failed in an earlier one, in the order in which
 // the messages were saved. The first that fails ends it until the next job. That
 // changes nothing about the messages, which are saved, and nothing about the
-// result of the job but for a warning and HookError. When ctx ends, the command at hand has
-// until hard does.
-func (j *job) notify(ctx, hard context.Context) {
+// result of the job but for a warning and HookError. Once
+// nothing may be begun, the command at hand may still be finished.
+func (j *job) notify(l lifetimes) {
 	if j.c.Notify == nil || j.dry {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, max(j.c.PollTimeout, j.c.Notify.Timeout))
+	ctx, cancel := context.WithTimeout(l.start, max(j.c.PollTimeout, j.c.Notify.Timeout))
 	defer cancel()
 	for ctx.Err() == nil {
 		due, err := j.Journal.Notices(ctx, j.c.Name, noticesAtOnce)
@@ -43,7 +43,7 @@ func (j *job) notify(ctx, hard context.Context) {
 				hidden++ // as far as is known: no job has come as far as to publish it
 				continue
 			}
-			err = j.notice(hard, n)
+			err = j.notice(l, n)
 		}
 		if err != nil {
 			j.warn(fmt.Sprintf("notify: %v", err))
@@ -55,16 +55,15 @@ func (j *job) notify(ctx, hard context.Context) {
 	}
 }
 
-// notice runs one command. What becomes of it is recorded also when ctx ends
+// notice runs one command. What becomes of it is recorded also when its time ends
 // meanwhile.
-func (j *job) notice(ctx context.Context, n mail.Notice) error {
-	err := j.Notify(ctx, j.c, n)
-	after := context.WithoutCancel(ctx)
+func (j *job) notice(l lifetimes, n mail.Notice) error {
+	err := j.Notify(l.finish, j.c, n)
 	switch {
 	case err == nil:
 		j.result.Notified++
-		return j.Journal.Noticed(after, j.c.Name, n.ID)
-	case ctx.Err() != nil:
+		return j.Journal.Noticed(l.commit, j.c.Name, n.ID)
+	case l.finish.Err() != nil:
 		return nil //nolint:nilerr // stopped, and not failed
 	}
 	j.result.Unheard++
@@ -72,9 +71,9 @@ func (j *job) notice(ctx context.Context, n mail.Notice) error {
 	j.log.Warn("command failed", zap.String("file", filepath.Join(n.Dir, n.Name)), zap.Int("tries", n.Tries+1), zap.Error(err))
 	if time.Since(n.Saved) > noticeKept {
 		j.log.Error("command is given up", zap.String("file", filepath.Join(n.Dir, n.Name)), zap.Time("saved", n.Saved))
-		return j.Journal.Noticed(after, j.c.Name, n.ID)
+		return j.Journal.Noticed(l.commit, j.c.Name, n.ID)
 	}
-	if failed := j.Journal.NoticeFailed(after, j.c.Name, n.ID); failed != nil {
+	if failed := j.Journal.NoticeFailed(l.commit, j.c.Name, n.ID); failed != nil {
 		return failed
 	}
 	return fmt.Errorf("%w; it is tried again with the next poll", err)

@@ -64,22 +64,25 @@ type OpenFunc func(ctx context.Context, c *mail.Connection) (Session, error)
 func (f OpenFunc) Open(ctx context.Context, c *mail.Connection) (Session, error) { return f(ctx, c) }
 
 // Folder puts messages into a target folder in two steps, so that the journal
-// stands between them: see package folder.
+// stands between them: see package folder. A call that fails because its context
+// ended, or because the folder does not answer, may go on beside: of its entries
+// nothing is known then.
 type Folder interface {
-	Write(c *mail.Connection, box mail.Box, m mail.Message) (mail.Entry, error)
-	Sync(folder string, entries []mail.Entry) error
+	Write(ctx context.Context, c *mail.Connection, box mail.Box, m mail.Message) (mail.Entry, error)
+	// Sync makes entries of one folder durable.
+	Sync(ctx context.Context, folder string, entries []mail.Entry) ([]mail.Entry, error)
 	// Settle gives entries whose names others may have the names that they
 	// will get, unless something takes one meanwhile.
-	Settle(entries []mail.Entry) error
+	Settle(ctx context.Context, folder string, entries []mail.Entry) ([]mail.Entry, error)
 	// Publish tells renamed, unless it is nil, of an entry that gets another
 	// name than it has, before it does.
 	Publish(ctx context.Context, entries []mail.Entry, renamed func(mail.Entry) error) (published, vanished []mail.Entry, err error)
-	Discard(e mail.Entry) error
+	Discard(ctx context.Context, e mail.Entry) error
 	// Leave has the next start remove temporary files that nothing is recorded of.
 	Leave()
 	// Ready reports why no message could be written into the folder. It
 	// writes nothing.
-	Ready(folder string) error
+	Ready(ctx context.Context, folder string) error
 	// Try does in the folder of c what a poll does, under hidden names, and leaves
 	// nothing behind. It says what would be a warning, and why a poll would fail.
 	Try(ctx context.Context, c *mail.Connection) (warnings []string, err error)
@@ -89,7 +92,7 @@ type Folder interface {
 	// Planned returns what says as what messages would be saved, now and in the
 	// order in which it is asked. Of a body it needs the header alone. It
 	// writes nothing.
-	Planned(c *mail.Connection, box mail.Box) func(mail.Message) (mail.Entry, error)
+	Planned(c *mail.Connection, box mail.Box) func(context.Context, mail.Message) (mail.Entry, error)
 }
 
 // Journal remembers what was saved. What a call has recorded is durable when
@@ -155,6 +158,14 @@ func (p *Poller) Poll(ctx context.Context, c *mail.Connection) mail.Result {
 	return j.run(ctx)
 }
 
+// Fail is a job of c that ends before its first attempt, because of err: what
+// Poll returns for one that failed, and told as that.
+func (p *Poller) Fail(ctx context.Context, c *mail.Connection, err error) mail.Result {
+	j := p.newJob(ctx, c)
+	j.lines = &lines{}
+	return j.end(err)
+}
+
 // Preview is a dry run: one attempt that changes nothing, neither on the
 // server nor here. Messages, Bytes and Files of the result are what a poll
 // would save, as far as it can be known without fetching.
@@ -200,15 +211,15 @@ func (j *job) run(ctx context.Context) (result mail.Result) {
 		}
 	}()
 	ctx = mail.WithLogins(ctx)
-	hard, cancel := graceful(ctx, j.Grace)
+	l, cancel := newLifetimes(ctx, j.Grace)
 	defer cancel()
 
 	warned := ""
-	attempts, err := j.c.Retry.Do(ctx, func(attempt int) error {
+	attempts, err := j.c.Retry.Do(l.start, func(attempt int) error {
 		j.result.Attempts = attempt
 		j.result.State, j.result.RetryAt = mail.Running, time.Time{}
 		j.report()
-		err := j.attempt(ctx, hard)
+		err := j.attempt(l)
 		var e *mail.Error
 		if errors.As(err, &e) && e.Wait > j.c.Retry.Interval {
 			return retry.Final(err) // the server does not want to be asked again so soon
@@ -225,10 +236,10 @@ func (j *job) run(ctx context.Context) (result mail.Result) {
 		}
 	})
 	j.result.Attempts = attempts
-	if failed := j.recordFaults(hard); err == nil {
+	if failed := j.recordFaults(l.commit); err == nil {
 		err = failed
 	}
-	j.notify(ctx, hard)
+	j.notify(l)
 	if !j.dry {
 		j.result.Warnings = append(j.result.Warnings, j.Folder.Warnings(j.c.Folder)...)
 	}
@@ -266,21 +277,6 @@ func (j *job) report() {
 		r.Duration = time.Since(r.Started)
 		j.trace.Job(r)
 	}
-}
-
-// graceful is a context that outlives ctx by grace, with its values.
-func graceful(ctx context.Context, grace func() time.Duration) (context.Context, context.CancelFunc) {
-	hard, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() {
-		timer := time.NewTimer(grace())
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-			cancel(context.Cause(ctx))
-		case <-hard.Done():
-		}
-	})
-	return hard, func() { stop(); cancel(context.Canceled) }
 }
 
 // ErrorFields are the log fields of an error, the same wherever one is logged.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"mailpoller/internal/disposition"
 	"mailpoller/internal/mail"
@@ -211,5 +212,63 @@ func TestWhatAnEarlierVersionSavedIsNoOtherMessage(t *testing.T) {
 				r.same("pending", 0, len(r.ledger().Pending))
 			})
 		}
+	}
+}
+
+// TestAnotherMessageUnderTheUniqueIDOfASavedOne is delivered, whatever its size: the
+// digest of what the server has decides before anything is removed.
+func TestAnotherMessageUnderTheUniqueIDOfASavedOne(t *testing.T) {
+	t.Parallel()
+	for _, uidl := range []string{"1", "x"} { // a position, and an id that is used again
+		for _, seen := range []bool{false, true} {
+			for name, cut := range map[string]string{"whose removal was not answered": "committed", "whose removal was not seen": ""} {
+				t.Run(fmt.Sprint(uidl, " ", seen, " ", name), func(t *testing.T) {
+					t.Parallel()
+					r := newRig(t, mail.POP3, disposition.Delete)
+					r.Removals = &Removals{}
+					if seen {
+						r.Removals.saw(r.c)
+					}
+					r.consumer = func(string) bool { return true }
+					for n, text := range []string{"Subject: 1\r\n\r\na\r\n", "Subject: 2\r\n\r\nb\r\n", "Subject: 3\r\n\r\nc\r\n"} {
+						r.add(1, text)
+						r.letters[0].uidl = uidl
+						if cut != "" {
+							r.at = once(cut, errWire)
+						}
+						r.wait = time.Minute // between logins: nobody looks at once
+						if result := r.Poll(t.Context(), r.c); result.Messages != 1 {
+							t.Errorf("job %d: %+v, %v", n, result, result.Err)
+						}
+						r.unhindered()
+					}
+					r.delivered("Subject: 1\r\n\r\na\r\n", "Subject: 2\r\n\r\nb\r\n", "Subject: 3\r\n\r\nc\r\n")
+				})
+			}
+		}
+	}
+}
+
+// TestAMailboxThatLooksEmptyForOnce: what was saved out of it and stays on the server
+// is not delivered again.
+func TestAMailboxThatLooksEmptyForOnce(t *testing.T) {
+	t.Parallel()
+	for _, dispose := range []disposition.Disposition{disposition.Keep, disposition.Seen} {
+		t.Run(string(dispose), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, mail.IMAP, dispose)
+			r.c.MaxMessages = 0
+			r.consumer = func(string) bool { return true }
+			r.mailbox("123")
+			r.poll(mail.OutcomeSaved)
+			held := r.letters
+			r.letters = nil
+			r.poll(mail.OutcomeUnchanged)
+			r.letters = held
+			if result := r.Poll(t.Context(), r.c); result.Err != nil || result.Messages > 0 {
+				t.Errorf("%+v, %v", result, result.Err)
+			}
+			r.delivered("1", "2", "3")
+		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 
 	"go.uber.org/zap"
@@ -23,6 +24,11 @@ func (p *pass) prune(ctx context.Context, messages int) error {
 	}
 	for _, f := range p.ledger.Unsaved {
 		known.Add(f.Ref)
+	}
+	if messages == 0 && p.c.Store == mail.IMAP {
+		// One that looks empty for once would have all messages delivered again; and
+		// since a UID never comes back, remembering them costs nothing else.
+		return nil
 	}
 	if known.Len() == 0 || p.c.Store == mail.IMAP && known.Len() <= messages && len(p.ledger.Unsaved) == 0 {
 		return nil
@@ -51,13 +57,13 @@ func (p *pass) prune(ctx context.Context, messages int) error {
 }
 
 // finishEarlier publishes and disposes of what an earlier poll was kept from.
-func (p *pass) finishEarlier(ctx, hard context.Context) error {
+func (p *pass) finishEarlier(l lifetimes) error {
 	if len(p.ledger.Orphans) > 0 {
-		published, err := p.publish(hard, p.ledger.Orphans)
+		published, err := p.publish(l.commit, p.ledger.Orphans)
 		if err != nil {
 			return err
 		}
-		if err := p.Journal.Settle(hard, p.c.Name, published); err != nil {
+		if err := p.Journal.Settle(l.commit, p.c.Name, published); err != nil {
 			return err
 		}
 		p.ledger.Rebuilt = p.ledger.Rebuilt || len(published) > 0 // their digests are known from here on
@@ -65,27 +71,27 @@ func (p *pass) finishEarlier(ctx, hard context.Context) error {
 	if len(p.ledger.Pending) == 0 {
 		return nil
 	}
-	pending, err := p.publish(hard, p.ledger.Pending)
+	pending, err := p.publish(l.commit, p.ledger.Pending)
 	if err != nil {
 		return err
 	}
-	found, err := p.match(ctx, pending)
+	found, err := p.match(l.start, pending)
 	if err != nil {
 		return err
 	}
 	// Removed by the earlier poll, or by another client; or others by now, which are
 	// new. What was delivered under their name was, and its command is still due.
-	if err := p.Journal.Dispose(hard, p.c.Name, p.box, slices.Concat(found.gone, found.others), disposition.Delete); err != nil {
+	if err := p.Journal.Dispose(l.commit, p.c.Name, p.box, slices.Concat(found.gone, found.others), disposition.Delete); err != nil {
 		return err
 	}
 	for _, ref := range found.others {
 		p.ledger.Saved.Remove(ref)
 	}
 	p.result.Disposed += found.done
-	if err := p.dispose(hard, found.present); err != nil {
+	if err := p.dispose(l, found.present); err != nil {
 		return err
 	}
-	return p.disposeAs(hard, found.copied, disposition.Delete)
+	return p.disposeAs(l, found.copied, disposition.Delete)
 }
 
 // matched is what became of pending messages on the server.
@@ -95,12 +101,15 @@ type matched struct {
 	gone    []mail.Ref
 	done    int        // of those, for which nobody has counted that the server was asked
 	others  []mail.Ref // the server has another message under the name
+	kept    int        // of those that are present: a POP3 server was asked to remove them
 }
 
-// match finds pending messages on the server. That the server says another size is
-// no proof of another message, but a reason to doubt (a UID names one message for
-// ever, RFC 9051, section 2.3.1.1, and a unique-id ought to): then the digest of
-// what the server holds decides.
+// match finds pending messages on the server. A UID names one message for ever (RFC
+// 9051, section 2.3.1.1); that an IMAP server says another size is no proof of another
+// message, but a reason to doubt. A unique-id ought to name one, but there are POP3
+// servers that number their messages by their position, or give a new one the id of
+// one that they have removed. Where there is doubt, the digest of what the server
+// holds decides, before anything is removed or saved.
 func (p *pass) match(ctx context.Context, pending []mail.Entry) (m matched, err error) {
 	var set mail.Set
 	for _, e := range pending {
@@ -115,7 +124,6 @@ func (p *pass) match(ctx context.Context, pending []mail.Entry) (m matched, err 
 		byID[ref.ID()] = ref
 	}
 	var doubted []mail.Entry
-	var kept int // of those whose removal was asked for
 	for _, e := range pending {
 		ref, ok := byID[e.ID()]
 		switch {
@@ -126,32 +134,37 @@ func (p *pass) match(ctx context.Context, pending []mail.Entry) (m matched, err 
 			} else {
 				p.Removals.saw(p.c)
 			}
-		case e.Stage == mail.Asked && p.c.Store == mail.POP3 && p.Removals.seen(p.c):
-			// What this server says it removes, it removes.
-			m.others = append(m.others, e.Ref)
 		case e.Stage == mail.Copied:
 			m.copied = append(m.copied, ref)
-		case ref.Size != e.Size && ref.Size != 0 && e.Size != 0:
+		case e.Stage == mail.Asked && p.c.Store == mail.POP3 && p.Removals.seen(p.c), p.doubts(ref),
+			ref.Size != e.Size && ref.Size != 0 && e.Size != 0:
 			e.Ref = ref
 			doubted = append(doubted, e)
 		default:
 			m.present = append(m.present, ref)
 			if e.Stage == mail.Asked && p.c.Store == mail.POP3 {
-				kept++
+				m.kept++
 			}
 		}
 	}
-	if kept > 0 {
-		p.warn(fmt.Sprintf("the server said OK to removing %d messages, and still has them: this is tried again by the next job, and they are not saved again", kept))
+	if len(doubted) > 0 {
+		err = p.compare(ctx, doubted, &m)
+	}
+	if m.kept > 0 {
+		p.warn(fmt.Sprintf("the server said OK to removing %d messages, and still has them: this is tried again by the next job, and they are not saved again", m.kept))
 	}
 	if len(m.others) > 0 {
 		p.Removals.doubt(p.c)
-		p.log.Warn("server has new messages under the names of those that it removed", zap.Int("messages", len(m.others)))
+		p.log.Warn("server has new messages under the names of those that were saved", zap.Int("messages", len(m.others)))
 	}
-	if len(doubted) > 0 {
-		return m, p.compare(ctx, doubted, &m)
-	}
-	return m, nil
+	return m, err
+}
+
+// doubts reports whether a POP3 server may have another message by now under a
+// unique-id that is about to be removed: until one was seen to stay the same, and
+// always where it is no more than the position.
+func (p *pass) doubts(ref mail.Ref) bool {
+	return p.c.Store == mail.POP3 && p.c.Ending().Removes() && (ref.UIDL == strconv.Itoa(ref.Num) || !p.Removals.steady(p.c))
 }
 
 // compare fetches messages once more, to see whether they are those that were
@@ -171,13 +184,24 @@ func (p *pass) compare(ctx context.Context, doubted []mail.Entry, m *matched) er
 		}
 		digest, whole := digester.Sum()
 		at := slices.IndexFunc(doubted, func(e mail.Entry) bool { return msg.Same(e.Ref) })
-		switch {
-		case at < 0:
-		case doubted[at].Digest == digest, doubted[at].Digest == whole: // as an earlier version recorded it
-			m.present = append(m.present, doubted[at].Ref)
+		if at < 0 {
+			return nil
+		}
+		e := doubted[at]
+		asked := p.c.Store == mail.POP3 && e.Stage == mail.Asked
+		switch same := e.Digest == digest || e.Digest == whole; { // as an earlier version recorded it
+		case same && asked && p.Removals.seen(p.c):
+			// What this server says it removes, it removes: it is one that is equal.
+			m.others = append(m.others, e.Ref)
+		case same:
+			p.Removals.names(p.c, true)
+			m.present = append(m.present, e.Ref)
+			if asked {
+				m.kept++
+			}
 		default:
-			m.others = append(m.others, doubted[at].Ref)
-			p.log.Warn("server uses the name of a saved message for another one, which is taken as new", zap.String("uid", msg.ID()))
+			p.Removals.names(p.c, false)
+			m.others = append(m.others, e.Ref)
 		}
 		return nil
 	})
@@ -199,9 +223,34 @@ func (p *pass) forget(ctx context.Context, entries []mail.Entry) error {
 
 // Removals is which POP3 servers were seen to remove what they said they did.
 // There, a message under the name of one that was removed is another one; of other
-// servers it is what they have kept. The zero value knows none. It may be used by
+// servers it is what they have kept. And it is which servers were seen to have the
+// same message under a name as before. The zero value knows none. It may be used by
 // many goroutines; a nil one knows none for ever.
-type Removals struct{ servers sync.Map }
+type Removals struct {
+	servers sync.Map
+	named   sync.Map // to whether it was the same
+}
+
+// steady reports whether a server was seen to have the same message under a name, and
+// never another one.
+func (r *Removals) steady(c *mail.Connection) bool {
+	if r == nil {
+		return false
+	}
+	same, _ := r.named.Load(c.Server())
+	return same == true
+}
+
+// names notes what a server had under a name.
+func (r *Removals) names(c *mail.Connection, same bool) {
+	switch {
+	case r == nil:
+	case same:
+		r.named.LoadOrStore(c.Server(), true)
+	default:
+		r.named.Store(c.Server(), false)
+	}
+}
 
 func (r *Removals) seen(c *mail.Connection) bool {
 	if r == nil {
@@ -229,10 +278,10 @@ func (p *pass) mustLook() bool { return p.asked.Len() > 0 && !p.Removals.seen(p.
 
 // look opens another session to see whether what was removed is gone. That it
 // cannot is no failure: the next job sees it.
-func (p *pass) look(ctx, hard context.Context) {
-	gone, err := p.removed(ctx)
+func (p *pass) look(l lifetimes) {
+	gone, err := p.removed(l.start)
 	if err == nil {
-		err = p.Journal.Dispose(hard, p.c.Name, p.box, gone, disposition.Delete)
+		err = p.Journal.Dispose(l.commit, p.c.Name, p.box, gone, disposition.Delete)
 	}
 	switch {
 	case err != nil:

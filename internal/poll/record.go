@@ -57,17 +57,18 @@ func (p *pass) record(ctx context.Context, batch []mail.Ref, entries []mail.Entr
 		return nil
 	}
 	r := &recording{entries: entries}
-	ctx = context.WithoutCancel(ctx)
 	r.wait = p.beside(func() (err error) {
-		if err := p.Folder.Sync(p.c.Folder, entries); err != nil {
+		entries, err = p.Folder.Sync(ctx, p.c.Folder, entries)
+		if err != nil {
 			return err
 		}
 		place := func(e mail.Entry) int { return slices.IndexFunc(batch, e.Same) }
 		slices.SortFunc(entries, func(a, b mail.Entry) int { return cmp.Compare(place(a), place(b)) })
-		if err := p.Folder.Settle(entries); err != nil {
+		entries, err = p.Folder.Settle(ctx, p.c.Folder, entries)
+		if err != nil {
 			return err
 		}
-		r.synced = true
+		r.entries, r.synced = entries, true
 		if err := p.Journal.Save(ctx, p.c.Name, p.box, entries); err != nil {
 			return err
 		}
@@ -80,16 +81,16 @@ func (p *pass) record(ctx context.Context, batch []mail.Ref, entries []mail.Entr
 
 // finish waits for a recording, unless it is nil, and returns the messages
 // that are saved and visible now. It is called once for each.
-func (p *pass) finish(ctx context.Context, r *recording) ([]mail.Ref, error) {
+func (p *pass) finish(l lifetimes, r *recording) ([]mail.Ref, error) {
 	if r == nil {
 		return nil, nil
 	}
 	failed := r.wait()
 	switch {
 	case !r.synced:
-		return nil, p.discard(r.entries, failed)
+		return nil, p.discard(l.commit, r.entries, failed)
 	case !r.saved:
-		return nil, p.unrecorded(context.WithoutCancel(ctx), r.entries, failed)
+		return nil, p.unrecorded(l.commit, r.entries, failed)
 	}
 	for _, e := range r.entries {
 		p.ledger.Saved.Add(e.Ref)
@@ -102,7 +103,7 @@ func (p *pass) finish(ctx context.Context, r *recording) ([]mail.Ref, error) {
 		p.count(e)
 	}
 	p.report()
-	if err := p.taken(ctx, r.vanished); err != nil {
+	if err := p.taken(l.commit, r.vanished); err != nil {
 		return saved, err
 	}
 	if failed == nil && len(r.vanished) > 0 {
@@ -113,12 +114,12 @@ func (p *pass) finish(ctx context.Context, r *recording) ([]mail.Ref, error) {
 
 // recorded waits for a recording and puts the disposition in force for what it
 // saved.
-func (p *pass) recorded(hard context.Context, r *recording) error {
-	saved, err := p.finish(hard, r)
+func (p *pass) recorded(l lifetimes, r *recording) error {
+	saved, err := p.finish(l, r)
 	if err != nil {
 		return err
 	}
-	return p.dispose(hard, saved)
+	return p.dispose(l, saved)
 }
 
 // renamed records the name that a message will get instead of the recorded
@@ -162,17 +163,17 @@ func (p *pass) unrecorded(ctx context.Context, entries []mail.Entry, err error) 
 	for _, e := range ledger.Pending {
 		recorded[e.Temp] = true
 	}
-	return p.discard(slices.DeleteFunc(entries, func(e mail.Entry) bool { return recorded[e.Temp] }), err)
+	return p.discard(ctx, slices.DeleteFunc(entries, func(e mail.Entry) bool { return recorded[e.Temp] }), err)
 }
 
 // discard removes temporary files that the journal knows nothing of, and
 // returns the error that made it so.
-func (p *pass) discard(entries []mail.Entry, err error) error {
+func (p *pass) discard(ctx context.Context, entries []mail.Entry, err error) error {
 	for _, e := range entries {
 		if e.Temp == "" {
 			continue
 		}
-		if failed := p.Folder.Discard(e); failed != nil {
+		if failed := p.Folder.Discard(ctx, e); failed != nil {
 			p.log.Warn("temporary file stays behind until the next start", zap.String("file", filepath.Join(e.Dir, e.Temp)), zap.Error(failed))
 		}
 	}

@@ -78,7 +78,7 @@ func (r *rig) start(log *zap.Logger) {
 	var err error
 	r.store, err = state.Open(context.Background(), r.dir)
 	r.ok(err)
-	files := folder.New(r.store.Instance())
+	files := folder.Bound(folder.New(r.store.Instance()))
 	files.Left = r.store.LeaveUnclean
 	if r.store.Unclean() {
 		temps, err := r.store.Temps(context.Background())
@@ -87,11 +87,12 @@ func (r *rig) start(log *zap.Logger) {
 		for _, path := range temps {
 			keep[filepath.Base(path)] = true
 		}
-		_, err = files.Clean(r.c.Folder, keep)
+		_, err = files.Clean(context.Background(), r.c.Folder, keep)
 		r.ok(err)
 	}
 	removals := &Removals{}
-	removals.saw(r.c) // else another session looks whether what was removed is gone
+	removals.saw(r.c)         // else another session looks whether what was removed is gone
+	removals.names(r.c, true) // else what is pending is fetched once more
 	r.Poller = Poller{
 		Removals: removals,
 		Opener:   r.server,
@@ -333,20 +334,24 @@ func (j *journal) Keep(ctx context.Context, connection string, box mail.Box, hel
 
 // publisher is the real folder, with points to interfere at, and the consumer.
 type publisher struct {
-	*folder.Store
+	*folder.Bounded
 	r *rig
 }
 
-func (f *publisher) Write(c *mail.Connection, box mail.Box, m mail.Message) (e mail.Entry, err error) {
+func (f *publisher) Write(ctx context.Context, c *mail.Connection, box mail.Box, m mail.Message) (e mail.Entry, err error) {
 	err = f.r.around("write", func() error {
-		e, err = f.Store.Write(c, box, m)
+		e, err = f.Bounded.Write(ctx, c, box, m)
 		return err
 	}, "written")
 	return e, err
 }
 
-func (f *publisher) Sync(folder string, entries []mail.Entry) error {
-	return f.r.around("sync", func() error { return f.Store.Sync(folder, entries) }, "synced")
+func (f *publisher) Sync(ctx context.Context, folder string, entries []mail.Entry) (synced []mail.Entry, err error) {
+	err = f.r.around("sync", func() error {
+		synced, err = f.Bounded.Sync(ctx, folder, entries)
+		return err
+	}, "synced")
+	return synced, err
 }
 
 // Publish publishes one entry after the other, so that there are points in
@@ -354,7 +359,7 @@ func (f *publisher) Sync(folder string, entries []mail.Entry) error {
 func (f *publisher) Publish(ctx context.Context, entries []mail.Entry, renamed func(mail.Entry) error) (published, vanished []mail.Entry, err error) {
 	for _, e := range entries {
 		err := f.r.around("publish", func() error {
-			p, v, err := f.Store.Publish(ctx, []mail.Entry{e}, renamed)
+			p, v, err := f.Bounded.Publish(ctx, []mail.Entry{e}, renamed)
 			published, vanished = append(published, p...), append(vanished, v...)
 			f.r.appeared()
 			return err

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"mailpoller/internal/disposition"
 	"mailpoller/internal/mail"
@@ -53,6 +54,7 @@ type server struct {
 	retracts bool                     // the first message that is handed over next is taken back
 	at       func(point string) error // called at each point where a test may interfere
 	one      sync.Mutex               // at a time
+	wait     time.Duration            // POP3: which it wants between logins
 }
 
 // add puts a message at the end of the mailbox.
@@ -307,6 +309,7 @@ func (s *session) Commit(ctx context.Context) (did mail.Commitment, err error) {
 		}
 	}
 	s.applied = nil
+	did.Wait = s.wait
 	err = s.use(ctx, "committed")
 	s.over = s.over || s.store == mail.POP3
 	return did, err

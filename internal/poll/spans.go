@@ -83,11 +83,11 @@ type spannedFolder struct {
 	span spanFunc
 }
 
-func (f spannedFolder) Sync(folder string, entries []mail.Entry) error {
+func (f spannedFolder) Sync(ctx context.Context, folder string, entries []mail.Entry) ([]mail.Entry, error) {
 	end := f.span(mail.SpanSync, len(entries))
-	err := f.Folder.Sync(folder, entries)
+	synced, err := f.Folder.Sync(ctx, folder, entries)
 	end(err)
-	return err
+	return synced, err
 }
 
 func (f spannedFolder) Publish(ctx context.Context, entries []mail.Entry, renamed func(mail.Entry) error) (published, vanished []mail.Entry, err error) {

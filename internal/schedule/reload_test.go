@@ -10,8 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/robfig/cron/v3"
-
 	"mailpoller/internal/mail"
 )
 
@@ -44,14 +42,14 @@ func TestAReloadLeavesAloneWhatDidNotChange(t *testing.T) {
 	})
 }
 
-func TestAReloadLosesNoFiring(t *testing.T) {
+func TestAReloadLosesNoRun(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(9, 9, connection("same"), connection("changed"))
 		b.during(t, func() {
 			const minutes = 50
 			for n := range minutes {
-				for i, s := range b.All() { // reload in the instants in which firings are due
+				for i, s := range b.All() { // reload in the instants in which runs are due
 					pass(time.Until(s.Next))
 					changed := connection("changed")
 					changed.Fingerprint = fmt.Sprint(n, i)
@@ -64,22 +62,6 @@ func TestAReloadLosesNoFiring(t *testing.T) {
 			}
 		})
 	})
-}
-
-// A cron that did not come to a firing leaves it to the one that replaces it.
-func TestAFiringThatIsHeldIsMadeOnce(t *testing.T) {
-	t.Parallel()
-	due := time.Unix(600, 0)
-	timer := timer{schedule: cron.Every(time.Minute)}
-	timer.Next(due.Add(-time.Minute))
-	timer.hold()
-	late := due.Add(time.Second)
-	if next := timer.Next(late); !next.Equal(due) {
-		t.Errorf("the firing of %v is put off to %v", due, next)
-	}
-	if next := timer.Next(late); !next.Equal(late.Add(time.Minute)) || !timer.due(late).Equal(due) {
-		t.Errorf("then comes %v, and due was %v", next, timer.due(late))
-	}
 }
 
 func TestARemovedConnectionEndsWithItsPoll(t *testing.T) {
@@ -144,30 +126,34 @@ func BenchmarkReload(b *testing.B) {
 	wait.Wait()
 }
 
-func TestAFiringOfASettingThatIsGoneIsNoPoll(t *testing.T) {
+// The runner has not come to the runs that are due: the one of a schedule that is
+// gone is not made, that of a schedule that stays is, with the new settings.
+func TestARunThatIsDueDuringAReloadBelongsToItsSchedule(t *testing.T) {
 	t.Parallel()
-	b := newBench(9, 9, connection("a"), connection("b"))
-	before := map[string]*entry{"a": b.entries["a"], "b": b.entries["b"]}
-	late := map[string]*timer{"a": before["a"].timer, "b": before["b"].timer}
-	hourly := connection("a")
-	hourly.Schedule, hourly.Fingerprint = "@hourly", "2"
-	b.Update([]mail.Connection{hourly})
-	for name, e := range before {
-		b.fire(e, late[name])
-	}
-	if len(b.ran) > 0 {
-		t.Errorf("polled %v", b.ran)
-	}
-}
-
-func TestASettingOtherThanTheScheduleMovesNoFiring(t *testing.T) {
-	t.Parallel()
-	b := newBench(9, 9, connection("a"))
-	before := b.entries["a"].timer
-	changed := connection("a")
-	changed.MaxMessages, changed.Fingerprint = 5, "2"
-	b.Update([]mail.Connection{changed})
-	if b.entries["a"].timer != before {
-		t.Error("the timer is another one")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(9, 9, connection("rescheduled"), connection("gone"), connection("disabled"), connection("changed"))
+		var ran atomic.Int64
+		b.job = func(_ context.Context, c *mail.Connection) mail.Result {
+			ran.Add(int64(c.MaxMessages))
+			return mail.Result{State: mail.Succeeded}
+		}
+		pass(2 * time.Minute)
+		rescheduled, disabled, changed := connection("rescheduled"), connection("disabled"), connection("changed")
+		rescheduled.Schedule, rescheduled.Fingerprint = "@every 24h", "2"
+		disabled.Enabled, disabled.Fingerprint = false, "2"
+		changed.MaxMessages, changed.Fingerprint = 5, "2"
+		due := b.entries["changed"].due
+		b.Update([]mail.Connection{rescheduled, disabled, changed})
+		if got := b.entries["changed"].due; !got.Equal(due) || got.After(time.Now()) {
+			t.Errorf("a run that was due at %v is now due at %v", due, got)
+		}
+		b.mu.Lock()
+		b.ctx = t.Context() // a scheduler whose runner is late
+		b.mu.Unlock()
+		b.tick()
+		synctest.Wait()
+		if ran.Load() != 5 || len(b.ran) != 1 {
+			t.Errorf("polled %v, %d messages", b.ran, ran.Load())
+		}
+	})
 }

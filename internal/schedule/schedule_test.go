@@ -27,23 +27,31 @@ func connection(name string) mail.Connection {
 type bench struct {
 	*Scheduler
 	mu      sync.Mutex
-	ran     []string // names, as jobs start
+	ran     []string                   // names, as jobs start
+	late    map[string][]time.Duration // by name: how long after their runs were due jobs started
 	skipped atomic.Int64
 	job     func(ctx context.Context, c *mail.Connection) mail.Result
 }
 
 func newBench(polls, perHost int, connections ...mail.Connection) *bench {
-	b := &bench{job: func(context.Context, *mail.Connection) mail.Result { return mail.Result{State: mail.Succeeded} }}
+	b := &bench{late: make(map[string][]time.Duration), job: func(context.Context, *mail.Connection) mail.Result { return mail.Result{State: mail.Succeeded} }}
 	b.Scheduler = New(Options{
 		Polls: polls, PollsPerHost: perHost, Log: zap.NewNop(),
-		Run: func(ctx context.Context, c *mail.Connection) mail.Result {
+		Run: func(ctx context.Context, c *mail.Connection, notReady error) mail.Result {
 			b.mu.Lock()
 			b.ran = append(b.ran, c.Name)
 			b.mu.Unlock()
+			if notReady != nil {
+				return mail.Result{State: mail.Failed, Err: mail.AsError(notReady, mail.OpSave, mail.KindStorage)}
+			}
 			return b.job(ctx, c)
 		},
 		Skipped: func(*mail.Connection) { b.skipped.Add(1) },
-		Started: func(*mail.Connection, time.Duration) {},
+		Started: func(c *mail.Connection, lag time.Duration) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.late[c.Name] = append(b.late[c.Name], lag)
+		},
 	})
 	b.Update(connections)
 	return b
@@ -76,6 +84,13 @@ func (b *bench) count(name string) int {
 		}
 	}
 	return n
+}
+
+// lags is by how much jobs of a connection started late.
+func (b *bench) lags(name string) []time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.late[name])
 }
 
 // pass lets fake time go by.
@@ -183,16 +198,16 @@ func TestLimitsHold(t *testing.T) {
 	})
 }
 
-func TestTheLagIsTheTimeThatAFiringWaits(t *testing.T) {
+func TestTheLagIsTheTimeThatARunWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a, other := connection("a"), connection("b")
 		a.Schedule, other.Schedule = "0 * * * *", "0 * * * *"
 		b := newBench(1, 1, a, other)
-		var lags []time.Duration // one at a time, and the last is read when all are over
-		b.options.Started = func(_ *mail.Connection, lag time.Duration) { lags = append(lags, lag) }
 		b.job = takes(7 * time.Second)
 		b.during(t, func() { pass(time.Hour + time.Minute) })
+		lags := slices.Concat(b.lags("a"), b.lags("b"))
+		slices.Sort(lags)
 		if want := []time.Duration{0, 7 * time.Second}; !slices.Equal(lags, want) {
 			t.Errorf("lags are %v, not %v", lags, want)
 		}
@@ -258,6 +273,65 @@ func TestAConnectionThatKeepsFailingBacksOff(t *testing.T) {
 			pass(5 * time.Minute)
 			if b.count("a") != n+5 {
 				t.Errorf("polled %d times in five minutes", b.count("a")-n)
+			}
+		})
+	})
+}
+
+// TestAPollByHandBacksNothingOff, unless the server asks for it; and a run that
+// falls due beside one while the connection backs off is none that was skipped.
+func TestAPollByHandBacksNothingOff(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		hourly := connection("a")
+		hourly.Schedule = "@every 1h"
+		b := newBench(9, 9, hourly)
+		b.job = failing
+		poll := func() {
+			t.Helper()
+			if _, err := b.PollNow(t.Context(), "a"); err != nil {
+				t.Error(err)
+			}
+		}
+		b.during(t, func() {
+			for range patience + 1 {
+				poll()
+			}
+			if s := b.All()[0]; s.FailuresInRow != 0 || !s.BackingOffUntil.IsZero() {
+				t.Errorf("%+v", s)
+			}
+			b.job = func(context.Context, *mail.Connection) mail.Result {
+				return mail.Result{State: mail.Failed, Err: &mail.Error{Op: mail.OpFetch, Kind: mail.KindServer, Err: errLease, Wait: 24 * time.Hour}}
+			}
+			poll()
+			b.job = takes(2 * time.Hour)
+			ran := b.count("a")
+			poll()
+			if s := b.All()[0]; b.count("a") != ran+1 || s.Skipped != 0 {
+				t.Errorf("%d jobs; %+v", b.count("a")-ran, s)
+			}
+		})
+	})
+}
+
+func TestWhoLeavesKeepsNoPlace(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		slow, a := connection("slow"), connection("a")
+		slow.Schedule, a.Schedule, slow.Host = "@every 24h", "@every 24h", "slow"
+		b := newBench(1, 1, slow, a)
+		b.job = takes(time.Minute)
+		b.during(t, func() {
+			b.trigger(t, "slow")
+			ctx, leave := context.WithTimeout(t.Context(), time.Second)
+			defer leave()
+			if result, err := b.PollNow(ctx, "a"); err != nil || result.State != mail.Failed {
+				t.Errorf("%+v, %v", result, err)
+			}
+			b.trigger(t, "a")
+			pass(2 * time.Minute)
+			if b.count("a") != 1 || len(b.hosts.byName) != 0 {
+				t.Errorf("polled %d times; places are kept with %v", b.count("a"), b.hosts.byName)
 			}
 		})
 	})
@@ -339,53 +413,4 @@ func TestPollNowEndsWithItsCallerAndWithTheScheduler(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestASteppedClockIsNoticed(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(1, 1, connection("a"))
-		var step atomic.Int64
-		b.wall = func() time.Time { return time.Now().Add(time.Duration(step.Load())) }
-		timer := func() *timer {
-			b.mu.Lock()
-			defer b.mu.Unlock()
-			return b.entries["a"].timer
-		}
-		b.during(t, func() {
-			first := timer()
-			pass(time.Minute)
-			if timer() != first {
-				t.Error("firings are computed anew although the clock goes as it should")
-			}
-			step.Store(int64(-2 * time.Hour))
-			pass(heartbeat)
-			second := timer()
-			if second == first {
-				t.Error("firings are not computed anew")
-			}
-			pass(5 * time.Minute)
-			if n := b.count("a"); n < 6 || timer() != second {
-				t.Errorf("polled %d times", n)
-			}
-		})
-	})
-}
-
-func TestCheckTellsWhenFiringsStop(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(1, 1)
-		b.during(t, func() {
-			pass(10 * time.Minute)
-			if err := b.Check(t.Context()); err != nil {
-				t.Error(err)
-			}
-			b.cron.Stop()
-			pass(2 * time.Minute)
-			if err := b.Check(t.Context()); err == nil {
-				t.Error("nothing is wrong with a scheduler that stands still")
-			}
-		})
-	})
 }

@@ -118,22 +118,22 @@ func (c *crash) at(point string) error {
 
 // mortal is the folder of a process that may be dead.
 type mortal struct {
-	*folder.Store
+	*folder.Bounded
 	crash *crash
 }
 
-func (m mortal) Write(c *mail.Connection, b mail.Box, msg mail.Message) (mail.Entry, error) {
+func (m mortal) Write(ctx context.Context, c *mail.Connection, b mail.Box, msg mail.Message) (mail.Entry, error) {
 	if err := m.crash.at("before 6"); err != nil {
 		return mail.Entry{}, err
 	}
-	return m.Store.Write(c, b, msg)
+	return m.Bounded.Write(ctx, c, b, msg)
 }
 
-func (m mortal) Sync(dir string, entries []mail.Entry) error {
+func (m mortal) Sync(ctx context.Context, dir string, entries []mail.Entry) ([]mail.Entry, error) {
 	if err := m.crash.at("in the middle of 6"); err != nil {
-		return err
+		return nil, err
 	}
-	return m.Store.Sync(dir, entries)
+	return m.Bounded.Sync(ctx, dir, entries)
 }
 
 func (m mortal) Publish(ctx context.Context, entries []mail.Entry, renamed func(mail.Entry) error) (p, v []mail.Entry, err error) {
@@ -142,20 +142,20 @@ func (m mortal) Publish(ctx context.Context, entries []mail.Entry, renamed func(
 	}
 	if m.crash.point == "in the middle of 8" && len(entries) > 1 {
 		m.crash.dead = true
-		_, _, err := m.Store.Publish(ctx, entries[:1], renamed)
+		_, _, err := m.Bounded.Publish(ctx, entries[:1], renamed)
 		return nil, nil, errors.Join(errDead, err)
 	}
-	if p, v, err = m.Store.Publish(ctx, entries, renamed); err == nil {
+	if p, v, err = m.Bounded.Publish(ctx, entries, renamed); err == nil {
 		err = m.crash.at("after 8")
 	}
 	return p, v, err
 }
 
-func (m mortal) Discard(e mail.Entry) error {
+func (m mortal) Discard(ctx context.Context, e mail.Entry) error {
 	if m.crash.dead {
 		return errDead
 	}
-	return m.Store.Discard(e)
+	return m.Bounded.Discard(ctx, e)
 }
 
 // journal is the journal of a process that may be dead.
@@ -314,7 +314,7 @@ func (s *server) process(t *testing.T, c *mail.Connection, stateDir, point strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	files := folder.New(store.Instance())
+	files := folder.Bound(folder.New(store.Instance()))
 	temps, err := store.Temps(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -323,7 +323,7 @@ func (s *server) process(t *testing.T, c *mail.Connection, stateDir, point strin
 	for _, path := range temps {
 		keep[filepath.Base(path)] = true
 	}
-	if _, err := files.Clean(c.Folder, keep); err != nil {
+	if _, err := files.Clean(t.Context(), c.Folder, keep); err != nil {
 		t.Fatal(err)
 	}
 	p := &poll.Poller{

@@ -187,7 +187,7 @@ func imapTold() []row {
 		},
 		{
 			name: "BYE that says why, within a message", odd: on(fetch2, "* BYE Session expired, please log in again\r\n", hangUp),
-			op: mail.OpFetch, kind: mail.KindNetwork, says: "the server says: Session expired", never: changes,
+			op: mail.OpFetch, kind: mail.KindNetwork, says: "the server says: Session expired", saved: 2,
 		},
 		{
 			name: "BYE that says why, for a greeting", odd: on("^$", "* BYE Too many connections from your address\r\n", hangUp),

@@ -155,7 +155,7 @@ func newBench(t *testing.T, b *box) *bench {
 			}
 			return session, nil
 		}),
-		Folder:   folder.New(store.Instance()),
+		Folder:   folder.Bound(folder.New(store.Instance())),
 		Removals: &poll.Removals{},
 		Journal:  store,
 		Grace:    func() time.Duration { return time.Second },

@@ -177,7 +177,7 @@ func imapRows() []row {
 		{name: "octets that are no text", odd: on(search, "\x00\xff\x1b[31m\r\n"), op: mail.OpPick, kind: mail.KindProtocol, never: changes},
 		{name: "an answer to what was not asked", odd: on(fetch1, "ZZ9 OK done\r\n"), op: mail.OpFetch, kind: mail.KindProtocol, saved: 2},
 		// Nothing in order follows message 1, so that it does not count yet.
-		{name: "BYE in the middle", odd: on(fetch2, "* BYE shutting down\r\n", cut), op: mail.OpFetch, kind: mail.KindNetwork},
+		{name: "BYE in the middle", odd: on(fetch2, "* BYE shutting down\r\n", cut), op: mail.OpFetch, kind: mail.KindNetwork, saved: 2},
 		{name: "no UIDVALIDITY", odd: all(on(selects, "* 3 EXISTS\r\n{tag} OK done\r\n"), on(` STATUS `, "{tag} NO what\r\n")), op: mail.OpOpenMailbox, kind: mail.KindProtocol, says: "UIDVALIDITY", never: search},
 		{name: "NO to STORE", odd: on(store, "{tag} NO [OVERQUOTA] full\r\n"), op: mail.OpDispose, kind: mail.KindServer, says: "[OVERQUOTA] full", saved: 3, never: expunge},
 		{name: "NO to EXPUNGE", odd: on(expunge, "{tag} NO [INUSE] somebody reads\r\n"), op: mail.OpDispose, kind: mail.KindServer, says: "[INUSE] somebody reads", saved: 3},

@@ -157,8 +157,8 @@ func pop3Rows() []row {
 		{name: "garbage ahead of a reply", odd: on(`^STAT`, "garbage\r\n"), op: mail.OpOpenMailbox, kind: mail.KindProtocol, says: "no answer of a POP3 server"},
 		{name: "octets that are no text", odd: on(`^STAT`, "\x00\xff\x1b[31m\r\n"), op: mail.OpOpenMailbox, kind: mail.KindProtocol, says: "no answer of a POP3 server"},
 		{name: "an empty line for an answer", odd: on(`^RETR 1`, "\r\n"), op: mail.OpFetch, kind: mail.KindProtocol, says: "no answer of a POP3 server", saved: 2},
-		{name: "an answer too many", odd: on(`^RETR 1`, "+OK\r\n"+bodies[0]+".\r\n+OK\r\n"), op: mail.OpFetch, kind: mail.KindProtocol, says: "that it was not asked for", saved: 2},
-		{name: "garbage behind a message", odd: on(`^RETR 1`, "+OK\r\n"+bodies[0]+".\r\nmore\r\n"), op: mail.OpFetch, kind: mail.KindProtocol, says: "that it was not asked for", saved: 2},
+		{name: "an answer too many", odd: on(`^RETR 1`, "+OK\r\n"+bodies[0]+".\r\n+OK\r\n"), op: mail.OpPick, kind: mail.KindProtocol, says: "that it was not asked for", saved: 3},
+		{name: "garbage behind a message", odd: on(`^RETR 1`, "+OK\r\n"+bodies[0]+".\r\nmore\r\n"), op: mail.OpPick, kind: mail.KindProtocol, says: "that it was not asked for", saved: 3},
 	}
 }
 
@@ -175,6 +175,9 @@ func TestKEEPOfAHostilePOP3Server(t *testing.T) {
 		}
 		row.with = and(row.with, func(c *mail.Connection) { c.Dispose = disposition.Keep })
 		row.never = "^DELE"
+		if row.op == mail.OpPick && row.saved == len(bodies) { // nothing is picked behind the last
+			row.op, row.kind, row.says = "", "", ""
+		}
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			play(t, mail.POP3, row)

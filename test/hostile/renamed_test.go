@@ -172,7 +172,9 @@ func TestAHostileServerStopsNoOther(t *testing.T) {
 	for i := range connections {
 		connections[i].Schedule = "@every 1h"
 	}
-	s := schedule.New(schedule.Options{Polls: 4, PollsPerHost: 4, Run: good.Poll, Log: zap.NewNop()})
+	s := schedule.New(schedule.Options{Polls: 4, PollsPerHost: 4, Log: zap.NewNop(), Run: func(ctx context.Context, c *mail.Connection, _ error) mail.Result {
+		return good.Poll(ctx, c)
+	}})
 	s.Update(connections)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan mail.Result)

@@ -27,6 +27,8 @@ type refusals struct {
 	// before, unless nil, hears of each call that changes something, and of each
 	// that makes something durable.
 	before func(ctx context.Context, call string)
+	// looks, unless nil, hears of each call that looks at a file or a directory.
+	looks func(ctx context.Context)
 }
 
 // mount is a folder on a file system with these refusals, and the directory
@@ -67,6 +69,12 @@ func (n *node) WrapChild(context.Context, fs.InodeEmbedder) fs.InodeEmbedder {
 	return &node{fs.LoopbackNode{RootData: n.RootData}, n.refusals}
 }
 
+func (n *node) looked(ctx context.Context) {
+	if n.looks != nil {
+		n.looks(ctx)
+	}
+}
+
 func (n *node) hears(ctx context.Context, call string) {
 	if n.before != nil {
 		n.before(ctx, call)
@@ -86,6 +94,7 @@ func (n *node) path() string {
 }
 
 func (n *node) Getattr(ctx context.Context, f fs.FileHandle, out *fuse.AttrOut) syscall.Errno {
+	n.looked(ctx)
 	if !n.folds || f != nil {
 		return n.LoopbackNode.Getattr(ctx, f, out)
 	}
@@ -109,6 +118,7 @@ func (n *node) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, s
 }
 
 func (n *node) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
+	n.looked(ctx)
 	return n.LoopbackNode.Lookup(ctx, n.name(name), out)
 }
 
@@ -188,6 +198,7 @@ type directory struct {
 }
 
 func (n *node) OpendirHandle(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
+	n.looked(ctx)
 	h, f, errno := n.LoopbackNode.OpendirHandle(ctx, flags)
 	if errno != 0 {
 		return nil, 0, errno

@@ -1,4 +1,4 @@
-package admin
+package api
 
 import (
 	"errors"
@@ -349,6 +349,17 @@ type Status struct {
 	Config      string    `json:"config"`       // path of the file
 	Loaded      time.Time `json:"loaded"`       // when the configuration in force was read
 	ReloadError string    `json:"reload_error"` // why a newer one is not in force; else empty
+}
+
+// Counted is the answer to a request that changes messages: how many.
+type Counted struct {
+	Messages int `json:"messages"`
+}
+
+// Reloaded is the answer to a reload.
+type Reloaded struct {
+	Reloaded bool     `json:"reloaded"`
+	Warnings []string `json:"warnings"`
 }
 
 // list is l, but never null in JSON.

@@ -1,4 +1,4 @@
-package admin_test
+package api_test
 
 import (
 	"crypto/x509"
@@ -14,7 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"mailpoller/internal/admin"
+	"mailpoller/internal/api"
 	"mailpoller/internal/certificate"
 	"mailpoller/internal/mail"
 )
@@ -42,10 +42,10 @@ func savedResult() mail.Result {
 
 func TestJSONIsWhatOtherProgramsRelyOn(t *testing.T) {
 	t.Parallel()
-	failed := admin.View(failedResult())
+	failed := api.View(failedResult())
 	at := time.Date(2026, 2, 3, 4, 5, 0, 0, time.UTC)
-	none, _ := admin.ViewUnsaved(nil)
-	quarantined, oversized := admin.ViewUnsaved([]mail.Unsaved{
+	none, _ := api.ViewUnsaved(nil)
+	quarantined, oversized := api.ViewUnsaved([]mail.Unsaved{
 		{Ref: mail.Ref{UID: 7, Size: 12}, Jobs: 3, Reason: "cut short", From: "Ann <ann@example.com>", Subject: "Rechnung März", Date: at},
 		{Ref: mail.Ref{UID: 8}, Jobs: 2, Reason: "not yet quarantined"},
 		{Ref: mail.Ref{UIDL: "x.y", Size: 1 << 30}, Oversized: true, Reason: "too large"},
@@ -57,23 +57,23 @@ func TestJSONIsWhatOtherProgramsRelyOn(t *testing.T) {
 		value  any
 	}{
 		{"poll-failed.json", failed},
-		{"poll-saved.json", admin.View(savedResult())},
-		{"poll-pending.json", admin.View(mail.Result{Job: "01L", Connection: "c", State: mail.Pending})},
-		{"connection-idle.json", admin.ConnectionView{Name: "c", Enabled: true, State: admin.Idle, Quarantined: none, Oversized: none}},
-		{"connection-backing-off.json", admin.ConnectionView{
-			Name: "a/b", Enabled: true, State: admin.Retrying, Last: &failed, Next: at, BackingOffUntil: at.Add(time.Hour),
+		{"poll-saved.json", api.View(savedResult())},
+		{"poll-pending.json", api.View(mail.Result{Job: "01L", Connection: "c", State: mail.Pending})},
+		{"connection-idle.json", api.ConnectionView{Name: "c", Enabled: true, State: api.Idle, Quarantined: none, Oversized: none}},
+		{"connection-backing-off.json", api.ConnectionView{
+			Name: "a/b", Enabled: true, State: api.Retrying, Last: &failed, Next: at, BackingOffUntil: at.Add(time.Hour),
 			FailuresInRow: 4, Skipped: 1,
 			Quarantined: quarantined, Oversized: oversized,
 		}},
-		{"status.json", admin.Status{
+		{"status.json", api.Status{
 			Version: "v1", Commit: "abc", Go: "go1.26", Started: at, Config: "/etc/poller/poller.yaml", Loaded: at,
 			ReloadError: "/etc/poller/poller.yaml:3:5: unknown key",
 		}},
-		{"test.json", admin.ViewTest(mail.Test{Connection: "a/b", Steps: []mail.Step{
+		{"test.json", api.ViewTest(mail.Test{Connection: "a/b", Steps: []mail.Step{
 			{Name: mail.OpResolve, Duration: time.Millisecond, Detail: "192.0.2.1"},
 			{Name: mail.OpConnect, Err: &mail.Error{Op: mail.OpConnect, Kind: mail.KindNetwork, Err: errors.New("refused"), Hint: "check port:"}},
 		}})},
-		{"certificate.json", admin.ViewCertificate(mail.Refused{
+		{"certificate.json", api.ViewCertificate(mail.Refused{
 			Server: mail.Server{Host: "imap.example.com", Port: 993},
 			Chain: []certificate.Certificate{
 				certificate.Of(&x509.Certificate{PublicKeyAlgorithm: x509.ECDSA, Subject: pkix.Name{CommonName: "imap.example.com"}, Issuer: pkix.Name{CommonName: "CA"}, DNSNames: []string{"imap.example.com"}, IPAddresses: []net.IP{net.IPv4(192, 0, 2, 1)}, NotBefore: at, NotAfter: at.Add(time.Hour)}),
@@ -82,9 +82,9 @@ func TestJSONIsWhatOtherProgramsRelyOn(t *testing.T) {
 			},
 			Connection: "invoices", Reason: "unknown authority", First: at, Last: at.Add(time.Minute), Times: 2, Trusted: []bool{false, true, false},
 		})},
-		{"step.json", []admin.StepView{
-			admin.ViewStep(mail.Step{Name: mail.OpTLS, Duration: 12 * time.Millisecond, Detail: "TLS 1.3"}),
-			admin.ViewStep(mail.Step{Name: mail.OpConnect, Err: errors.New("refused")}),
+		{"step.json", []api.StepView{
+			api.ViewStep(mail.Step{Name: mail.OpTLS, Duration: 12 * time.Millisecond, Detail: "TLS 1.3"}),
+			api.ViewStep(mail.Step{Name: mail.OpConnect, Err: errors.New("refused")}),
 		}},
 	} {
 		t.Run(row.golden, func(t *testing.T) {
@@ -118,15 +118,15 @@ func compareGolden(t *testing.T, name string, got []byte) {
 func TestAResultSurvivesItsView(t *testing.T) {
 	t.Parallel()
 	for _, want := range []mail.Result{failedResult(), savedResult(), {State: mail.Running, DryRun: true}} {
-		text, err := json.Marshal(admin.View(want))
+		text, err := json.Marshal(api.View(want))
 		if err != nil {
 			t.Fatal(err)
 		}
-		var view admin.PollView
+		var view api.PollView
 		if err := json.Unmarshal(text, &view); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(want, admin.Result(view), sameResult()); diff != "" {
+		if diff := cmp.Diff(want, api.Result(view), sameResult()); diff != "" {
 			t.Errorf("-want +got:\n%s", diff)
 		}
 	}

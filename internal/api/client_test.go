@@ -1,14 +1,13 @@
-package admin_test
+package api_test
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -16,53 +15,54 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"mailpoller/internal/admin"
+	"mailpoller/internal/api"
 	"mailpoller/internal/mail"
+	"mailpoller/internal/mailtest/daemontest"
 )
 
 func TestTheClientIsTheDaemonSeenFromElsewhere(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	last := admin.View(failedResult())
-	d := &fake{
-		status:      admin.Status{Version: "v1", Started: time.Unix(1e9, 0).UTC(), ReloadError: "no"},
-		connections: []admin.ConnectionView{{Name: "a/b", State: admin.Running, Last: &last, Quarantined: []admin.MessageView{{ID: "7"}}, Oversized: []admin.MessageView{}}},
-		jobs: func(f admin.JobFilter) ([]mail.Result, error) {
-			if diff := cmp.Diff(admin.JobFilter{Connection: "ü &=?#", State: mail.Failed, Limit: 3}, f); diff != "" {
+	last := api.View(failedResult())
+	d := &daemontest.Fake{
+		State:     api.Status{Version: "v1", Started: time.Unix(1e9, 0).UTC(), ReloadError: "no"},
+		Connected: []api.ConnectionView{{Name: "a/b", State: api.Running, Last: &last, Quarantined: []api.MessageView{{ID: "7"}}, Oversized: []api.MessageView{}}},
+		OnJobs: func(f api.JobFilter) ([]mail.Result, error) {
+			if diff := cmp.Diff(api.JobFilter{Connection: "ü &=?#", State: mail.Failed, Limit: 3}, f); diff != "" {
 				return nil, errors.New(diff)
 			}
 			return []mail.Result{failedResult(), savedResult()}, nil
 		},
-		certificates: []admin.CertificateView{{Host: "h", Port: 993, Reason: "unknown", Chain: []admin.CertificateFacts{}}},
-		judge: func(verb, fingerprint, server string) (admin.TrustView, error) {
+		Presented: []api.CertificateView{{Host: "h", Port: 993, Reason: "unknown", Chain: []api.CertificateFacts{}}},
+		OnReview: func(verb, fingerprint, server string) (api.TrustView, error) {
 			if verb == "remove" {
-				return admin.TrustView{}, mail.Errorf("certificates", mail.KindConfig, "it is trusted")
+				return api.TrustView{}, mail.Errorf("certificates", mail.KindConfig, "it is trusted")
 			}
-			return admin.TrustView{Fingerprint: fingerprint, Server: server, Subject: verb}, nil
+			return api.TrustView{Fingerprint: fingerprint, Server: server, Subject: verb}, nil
 		},
-		grants: []admin.GrantView{{Connection: "a", Provider: mail.Google, Grant: mail.GrantRefreshToken, Refresh: "stored", Expires: time.Unix(1e9, 0).UTC()}},
-		retry:  func(string) (int, error) { return 3, nil },
-		forget: func(string) (int, error) { return 5, nil },
-		health: func(context.Context) error { return errors.New("store") },
+		Granted:  []api.GrantView{{Connection: "a", Provider: mail.Google, Grant: mail.GrantRefreshToken, Refresh: "stored", Expires: time.Unix(1e9, 0).UTC()}},
+		OnRetry:  func(string) (int, error) { return 3, nil },
+		OnForget: func(string) (int, error) { return 5, nil },
+		OnHealth: func(context.Context) error { return errors.New("store") },
 	}
-	client, _ := control(t, d)
+	client := control(t, d)
 
 	status, err := client.Status(ctx)
-	equal(t, "Status", d.status, status, err)
+	equal(t, "Status", d.State, status, err)
 	connections, err := client.Connections(ctx)
-	equal(t, "Connections", d.connections, connections, err)
-	jobs, err := client.Jobs(ctx, admin.JobFilter{Connection: "ü &=?#", State: mail.Failed, Limit: 3})
+	equal(t, "Connections", d.Connected, connections, err)
+	jobs, err := client.Jobs(ctx, api.JobFilter{Connection: "ü &=?#", State: mail.Failed, Limit: 3})
 	equal(t, "Jobs", []mail.Result{failedResult(), savedResult()}, jobs, err)
 	certificates, err := client.Certificates(ctx)
-	equal(t, "Certificates", d.certificates, certificates, err)
+	equal(t, "Certificates", d.Presented, certificates, err)
 	judged, err := client.Trust(ctx, "ab:cd", "h:993")
-	equal(t, "Trust", admin.TrustView{Fingerprint: "ab:cd", Server: "h:993", Subject: "trust"}, judged, err)
+	equal(t, "Trust", api.TrustView{Fingerprint: "ab:cd", Server: "h:993", Subject: "trust"}, judged, err)
 	judged, err = client.Revoke(ctx, "abcd", "")
-	equal(t, "Revoke", admin.TrustView{Fingerprint: "abcd", Subject: "revoke"}, judged, err)
+	equal(t, "Revoke", api.TrustView{Fingerprint: "abcd", Subject: "revoke"}, judged, err)
 	_, err = client.Remove(ctx, "abcd", "")
 	equal(t, "Remove", "certificates: it is trusted", fmt.Sprint(err), nil)
 	grants, err := client.Grants(ctx)
-	equal(t, "Grants", d.grants, grants, err)
+	equal(t, "Grants", d.Granted, grants, err)
 	n, err := client.Retry(ctx, "a")
 	equal(t, "Retry", 3, n, err)
 	n, err = client.Forget(ctx, "a")
@@ -75,19 +75,19 @@ func TestTheClientIsTheDaemonSeenFromElsewhere(t *testing.T) {
 // force, or every problem of one that is not, as many as a file may have.
 func TestAReloadIsAnsweredWithAllThereIsToSay(t *testing.T) {
 	t.Parallel()
-	d := &fake{warnings: []string{"f:1:2: warning: odd", "f: warning: listen: a change takes a restart"}}
-	client, _ := control(t, d)
+	d := &daemontest.Fake{Warnings: []string{"f:1:2: warning: odd", "f: warning: listen: a change takes a restart"}}
+	client := control(t, d)
 	warnings, err := client.Reload(t.Context())
-	equal(t, "Reload", d.warnings, warnings, err)
+	equal(t, "Reload", d.Warnings, warnings, err)
 
 	problem := "/etc/poller/poller.yaml:1:2: " + strings.Repeat("é", 200)
 	problems := strings.TrimSuffix(strings.Repeat(problem+"\n", 1001), "\n")
-	d.reload = func(context.Context) error { return fmt.Errorf("%s%w", problems, silent{admin.ErrConfiguration}) }
-	if _, err := client.Reload(t.Context()); !errors.Is(err, admin.ErrConfiguration) || err.Error() != problems {
+	d.OnReload = func(context.Context) error { return fmt.Errorf("%s%w", problems, silent{api.ErrConfiguration}) }
+	if _, err := client.Reload(t.Context()); !errors.Is(err, api.ErrConfiguration) || err.Error() != problems {
 		t.Errorf("%.300v", err)
 	}
-	d.reload = func(context.Context) error { return errors.New("stopping") }
-	if _, err := client.Reload(t.Context()); err == nil || errors.Is(err, admin.ErrConfiguration) || err.Error() != "stopping" {
+	d.OnReload = func(context.Context) error { return errors.New("stopping") }
+	if _, err := client.Reload(t.Context()); err == nil || errors.Is(err, api.ErrConfiguration) || err.Error() != "stopping" {
 		t.Errorf("%v", err)
 	}
 }
@@ -102,13 +102,13 @@ func TestALoginIsFollowedAsItHappens(t *testing.T) {
 	t.Parallel()
 	want := mail.Prompt{Address: "https://login.example.com/?a=b&c", Code: "ABCD", Redirect: "http://127.0.0.1:1/", Expires: time.Unix(1e9, 0).UTC()}
 	consented := make(chan struct{})
-	client, _ := control(t, &fake{login: func(ctx context.Context, name string) (admin.GrantView, error) {
+	client := control(t, &daemontest.Fake{OnLogin: func(ctx context.Context, name string) (api.GrantView, error) {
 		mail.TraceOf(ctx).Prompt(want)
 		select {
 		case <-consented:
-			return admin.GrantView{Connection: name, Refresh: "stored"}, nil
+			return api.GrantView{Connection: name, Refresh: "stored"}, nil
 		case <-ctx.Done():
-			return admin.GrantView{}, context.Cause(ctx)
+			return api.GrantView{}, context.Cause(ctx)
 		}
 	}})
 	ctx := mail.WithTrace(t.Context(), &mail.Trace{Prompt: func(got mail.Prompt) { // before there is an answer
@@ -116,7 +116,7 @@ func TestALoginIsFollowedAsItHappens(t *testing.T) {
 		close(consented)
 	}})
 	view, err := client.Login(ctx, "a b")
-	equal(t, "Login", admin.GrantView{Connection: "a b", Refresh: "stored"}, view, err)
+	equal(t, "Login", api.GrantView{Connection: "a b", Refresh: "stored"}, view, err)
 }
 
 func TestAConnectionTestIsFollowedAsItHappens(t *testing.T) {
@@ -126,9 +126,9 @@ func TestAConnectionTestIsFollowedAsItHappens(t *testing.T) {
 		{Name: mail.OpConnect, Err: mail.Errorf(mail.OpConnect, mail.KindNetwork, "refused")},
 	}
 	heard := make(chan string, len(steps))
-	client, _ := control(t, &fake{test: func(ctx context.Context, name string) (mail.Test, error) {
+	client := control(t, &daemontest.Fake{OnTest: func(ctx context.Context, name string) (mail.Test, error) {
 		if name == "nosuch" {
-			return mail.Test{}, admin.ErrUnknown
+			return mail.Test{}, api.ErrUnknown
 		}
 		mail.TraceOf(ctx).Step(steps[0])
 		if first := <-heard; first != mail.OpResolve { // it was told while the test goes on
@@ -142,7 +142,7 @@ func TestAConnectionTestIsFollowedAsItHappens(t *testing.T) {
 	if err != nil || got.Connection != "a/b" || got.OK() || len(got.Steps) != 2 || got.Steps[1].Err.Error() != "connect: refused" {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if _, err := client.Test(ctx, "nosuch"); !errors.Is(err, admin.ErrUnknown) {
+	if _, err := client.Test(ctx, "nosuch"); !errors.Is(err, api.ErrUnknown) {
 		t.Errorf("an unknown connection: %v", err)
 	}
 }
@@ -160,7 +160,7 @@ func equal(t *testing.T, what string, want, got any, err error) {
 func TestAnyConnectionNameReachesTheDaemonAsItIs(t *testing.T) {
 	t.Parallel()
 	var got string
-	client, _ := control(t, &fake{forget: func(name string) (int, error) {
+	client := control(t, &daemontest.Fake{OnForget: func(name string) (int, error) {
 		got = name
 		return 1, nil
 	}})
@@ -184,16 +184,16 @@ func TestErrorsKeepTheirIdentity(t *testing.T) {
 		is   error
 		hint string
 	}{
-		{admin.ErrUnknown, admin.ErrUnknown, ""},
-		{fmt.Errorf("poll a: %w", admin.ErrBusy), admin.ErrBusy, ""},
-		{fmt.Errorf("poll a: %w", admin.ErrDisabled), admin.ErrDisabled, ""},
-		{&mail.Error{Op: mail.OpPoll, Kind: mail.KindConfig, Err: admin.ErrUnknown, Hint: "see check"}, admin.ErrUnknown, "see check"},
+		{api.ErrUnknown, api.ErrUnknown, ""},
+		{fmt.Errorf("poll a: %w", api.ErrBusy), api.ErrBusy, ""},
+		{fmt.Errorf("poll a: %w", api.ErrDisabled), api.ErrDisabled, ""},
+		{&mail.Error{Op: mail.OpPoll, Kind: mail.KindConfig, Err: api.ErrUnknown, Hint: "see check"}, api.ErrUnknown, "see check"},
 		{storage, nil, "make room"},
 		{errors.New("anything else"), nil, ""},
 	} {
-		client, _ := control(t, &fake{
-			retry: func(string) (int, error) { return 0, row.err },
-			poll: func(ctx context.Context, _ string, late bool) (mail.Result, error) {
+		client := control(t, &daemontest.Fake{
+			OnRetry: func(string) (int, error) { return 0, row.err },
+			OnPoll: func(ctx context.Context, _ string, late bool) (mail.Result, error) {
 				if late {
 					mail.TraceOf(ctx).Step(mail.Step{Name: mail.OpResolve})
 				}
@@ -218,7 +218,7 @@ func TestAPollIsFollowedAsItHappens(t *testing.T) {
 	t.Parallel()
 	// The poll goes on only when the client has heard of the step before.
 	heard := make(chan struct{})
-	d := &fake{poll: func(ctx context.Context, name string, dryRun bool) (mail.Result, error) {
+	d := &daemontest.Fake{OnPoll: func(ctx context.Context, name string, dryRun bool) (mail.Result, error) {
 		trace := mail.TraceOf(ctx)
 		trace.Step(mail.Step{Name: mail.OpConnect, Duration: time.Millisecond, Detail: "192.0.2.1"})
 		<-heard
@@ -228,7 +228,7 @@ func TestAPollIsFollowedAsItHappens(t *testing.T) {
 		trace.Saved(mail.Ref{UIDL: "x"}, "/in/x.eml", 10)
 		return mail.Result{Connection: name, State: mail.Succeeded, Outcome: mail.OutcomeSaved, Files: []string{fmt.Sprint(dryRun)}}, nil
 	}}
-	client, _ := control(t, d)
+	client := control(t, d)
 
 	var events []string
 	note := func(format string, args ...any) { events = append(events, fmt.Sprintf(format, args...)) }
@@ -259,79 +259,10 @@ func TestAPollIsFollowedAsItHappens(t *testing.T) {
 	}
 }
 
-func TestTheStreamOfAPoll(t *testing.T) {
-	t.Parallel()
-	_, path := control(t, &fake{poll: func(ctx context.Context, _ string, _ bool) (mail.Result, error) {
-		trace := mail.TraceOf(ctx)
-		trace.Step(mail.Step{Name: mail.OpConnect, Detail: "192.0.2.1"})
-		trace.Progress(mail.Ref{UID: 7}, 5, 10)
-		trace.Progress(mail.Ref{UID: 7}, 6, 10) // too soon to be of interest
-		trace.Progress(mail.Ref{UID: 7}, 10, 10)
-		trace.Saved(mail.Ref{UID: 7}, "/in/7.eml", 10)
-		return mail.Result{}, errors.New("stopping")
-	}})
-	conn := dial(t, path)
-	send(t, conn, "POST /api/v1/poll?connection=a HTTP/1.0\r\nHost: localhost\r\n\r\n")
-	reply, err := io.ReadAll(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, body, _ := strings.Cut(string(reply), "\r\n\r\n")
-	compareGolden(t, "stream.ndjson", []byte(body))
-}
-
-func dial(t *testing.T, path string) net.Conn {
-	t.Helper()
-	conn, err := net.Dial("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	return conn
-}
-
-func send(t *testing.T, conn net.Conn, text string) {
-	t.Helper()
-	if _, err := io.WriteString(conn, text); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func TestAClientThatDoesNotReadNeverHoldsUpAPoll(t *testing.T) {
-	t.Parallel()
-	polled := make(chan struct{})
-	_, path := control(t, &fake{poll: func(ctx context.Context, _ string, _ bool) (mail.Result, error) {
-		defer close(polled)
-		for range 100_000 { // far more than queue and socket hold
-			mail.TraceOf(ctx).Saved(mail.Ref{UID: 1}, strings.Repeat("x", 100), 1)
-		}
-		return savedResult(), nil
-	}})
-	conn := dial(t, path)
-	send(t, conn, "POST /api/v1/poll?connection=a HTTP/1.1\r\nHost: localhost\r\n\r\n")
-	<-polled
-
-	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	var last map[string]json.RawMessage
-	for lines := json.NewDecoder(response.Body); lines.More(); {
-		last = nil
-		if err := lines.Decode(&last); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if last["result"] == nil {
-		t.Errorf("the last line is %v, want the result", last)
-	}
-}
-
 func TestAPollEndsWhenItsClientGoesAway(t *testing.T) {
 	t.Parallel()
 	started, ended := make(chan struct{}), make(chan error, 1)
-	client, _ := control(t, &fake{poll: func(ctx context.Context, _ string, _ bool) (mail.Result, error) {
+	client := control(t, &daemontest.Fake{OnPoll: func(ctx context.Context, _ string, _ bool) (mail.Result, error) {
 		close(started)
 		<-ctx.Done()
 		ended <- ctx.Err()
@@ -353,14 +284,17 @@ func TestAPollEndsWhenItsClientGoesAway(t *testing.T) {
 func TestADaemonThatDiesInAPollIsNotTakenForAResult(t *testing.T) {
 	t.Parallel()
 	path := socketPath(t)
-	ln, err := admin.ListenControl(t.Context(), path)
+	ln, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	serve(t, ln, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, `{"step":{"name":"connect"}}`+"\n")
 	}))
-	_, err = admin.NewClient(path).Poll(t.Context(), "a", false)
+	server.Listener = ln
+	server.Start()
+	defer server.Close()
+	_, err = api.NewClient(path).Poll(t.Context(), "a", false)
 	if e, ok := errors.AsType[*mail.Error](err); !ok || e.Op != mail.OpPoll || e.Hint == "" {
 		t.Errorf("Poll = %v, want an error with a hint", err)
 	}
@@ -369,12 +303,19 @@ func TestADaemonThatDiesInAPollIsNotTakenForAResult(t *testing.T) {
 func TestWithoutADaemonTheClientSaysSo(t *testing.T) {
 	t.Parallel()
 	path := socketPath(t)
-	client := admin.NewClient(path)
-	if err := client.Ready(t.Context()); !errors.Is(err, admin.ErrNoDaemon) {
+	client := api.NewClient(path)
+	if err := client.Ready(t.Context()); !errors.Is(err, api.ErrNoDaemon) {
 		t.Errorf("no socket: %v", err)
 	}
-	abandon(t, path)
-	if _, err := client.Poll(t.Context(), "a", false); !errors.Is(err, admin.ErrNoDaemon) {
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.SetUnlinkOnClose(false)
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Poll(t.Context(), "a", false); !errors.Is(err, api.ErrNoDaemon) {
 		t.Errorf("a socket that nobody listens on: %v", err)
 	}
 	if err := os.Remove(path); err != nil {
@@ -383,7 +324,7 @@ func TestWithoutADaemonTheClientSaysSo(t *testing.T) {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := client.Forget(t.Context(), "a"); !errors.Is(err, admin.ErrNoDaemon) {
+	if _, err := client.Forget(t.Context(), "a"); !errors.Is(err, api.ErrNoDaemon) {
 		t.Errorf("a file that is no socket: %v", err)
 	}
 }

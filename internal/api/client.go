@@ -1,4 +1,4 @@
-package admin
+package api
 
 import (
 	"context"
@@ -27,8 +27,6 @@ const maxProblem = 8 << 20
 // goroutines. Nothing of it has to be closed.
 type Client struct{ http http.Client }
 
-var _ Daemon = (*Client)(nil)
-
 // NewClient is a client for the control socket at path. It does not connect
 // yet.
 func NewClient(socket string) *Client {
@@ -48,6 +46,9 @@ func NewClient(socket string) *Client {
 	}}}
 }
 
+// Daemon is the daemon that the client asks.
+func (c *Client) Daemon() Daemon { return Daemon{c, c, c, c} }
+
 // Health is Daemon's.
 func (c *Client) Health(ctx context.Context) error {
 	return c.call(ctx, http.MethodGet, "/-/healthy", nil)
@@ -60,7 +61,7 @@ func (c *Client) Ready(ctx context.Context) error {
 
 // Reload is Daemon's.
 func (c *Client) Reload(ctx context.Context) ([]string, error) {
-	var reply reloaded
+	var reply Reloaded
 	err := c.call(ctx, http.MethodPost, "/api/v1/reload", &reply)
 	return reply.Warnings, err
 }
@@ -115,22 +116,22 @@ func (c *Client) Test(ctx context.Context, name string) (mail.Test, error) {
 
 // follow makes a request that is answered by a stream, tells the trace of ctx
 // what comes with it, and returns the event that ends it.
-func (c *Client) follow(ctx context.Context, path string) (last event, err error) {
+func (c *Client) follow(ctx context.Context, path string) (last Event, err error) {
 	body, err := c.open(ctx, http.MethodPost, path)
 	if err != nil {
-		return event{}, err
+		return Event{}, err
 	}
 	defer body.Close()
 	trace := mail.TraceOf(ctx)
 	for lines := json.NewDecoder(body); ; {
-		var e event
+		var e Event
 		switch err := lines.Decode(&e); {
 		case err != nil:
 			lost := mail.Errorf(mail.OpPoll, mail.KindInternal, "lost the daemon before it was done: %w", err)
 			lost.Hint = "a job is cut off safely; `poller jobs` shows what it came to"
-			return event{}, lost
+			return Event{}, lost
 		case e.Problem != nil:
-			return event{}, e.Problem.err()
+			return Event{}, e.Problem.err()
 		case e.Result != nil, e.Test != nil, e.Grant != nil:
 			return e, nil
 		}
@@ -195,7 +196,7 @@ func (c *Client) Forget(ctx context.Context, name string) (messages int, err err
 }
 
 func (c *Client) count(ctx context.Context, name, verb string) (int, error) {
-	var reply counted
+	var reply Counted
 	err := c.call(ctx, http.MethodPost, "/api/v1/"+verb+"?"+url.Values{"connection": {name}}.Encode(), &reply)
 	return reply.Messages, err
 }
@@ -245,11 +246,19 @@ func refusal(response *http.Response) error {
 		return fmt.Errorf("read the daemon's reply: %w", err)
 	}
 	if kind, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type")); kind == "application/json" {
-		var p problem
+		var p Problem
 		if err := json.Unmarshal(text, &p); err != nil {
 			return fmt.Errorf("read the daemon's reply: %w", err)
 		}
 		return p.err()
 	}
 	return errors.New(strings.TrimSpace(string(text)))
+}
+
+func (f JobFilter) query() url.Values {
+	query := url.Values{"connection": {f.Connection}, "state": {string(f.State)}, "id": {f.ID}}
+	if f.Limit != 0 {
+		query.Set("limit", strconv.Itoa(f.Limit))
+	}
+	return query
 }

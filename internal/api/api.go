@@ -1,30 +1,7 @@
-// Package admin is the daemon as seen from outside its process: an HTTP
-// handler over which it answers, and a client that asks. The same handler
-// serves the configured listen address, for monitoring, and the control socket
-// in the state directory, for the other commands of the program.
-//
-//	GET  /metrics                               Prometheus
-//	GET  /-/healthy                             200, or 503 and the reason
-//	GET  /-/ready                               200, or 503 and the reason
-//	POST /-/reload                              200 when the new configuration is in force, or 500 and its faults
-//	POST /api/v1/reload                         likewise, as JSON
-//	GET  /api/v1/version                        what is running
-//	GET  /api/v1/status                         Status
-//	GET  /api/v1/connections                    [ConnectionView, ...]
-//	GET  /api/v1/jobs?connection=&state=&limit= [PollView, ...], newest first
-//	GET  /api/v1/jobs/{id}                      PollView, with the log of a job that failed
-//	POST /api/v1/poll?connection=&dry_run=      a stream of events, the result last
-//	POST /api/v1/test?connection=               a stream of steps, the TestView last
-//	POST /api/v1/retry?connection=              {"messages": n}
-//	POST /api/v1/forget?connection=             {"messages": n}
-//	GET  /api/v1/certificates                   [CertificateView, ...]
-//	POST /api/v1/certificates/trust?fingerprint=&server=   TrustView; likewise revoke and remove
-//	GET  /api/v1/oauth                          [GrantView, ...]
-//	POST /api/v1/oauth/login?connection=        a stream: what a person has to do, the GrantView last
-//
-// A connection is named in the query because its name may hold anything: no
-// path says "/" or ".." unambiguously. No endpoint takes a body.
-package admin
+// Package api is the daemon as seen from outside its process: what can be asked
+// of it, the requests and answers, and the client of the control socket. Package
+// admin serves the same over HTTP.
+package api
 
 import (
 	"context"
@@ -33,14 +10,14 @@ import (
 	"mailpoller/internal/mail"
 )
 
-// Daemon is what can be asked of a daemon. The application implements it for
-// the Handler; Client implements it for everyone else. Its methods may be
-// called by many goroutines and end with their context.
-type Daemon interface {
+// Daemon is what can be asked of a daemon, as one value. The application
+// implements its parts for the servers; Client implements them for everyone else.
+// The methods may be called by many goroutines and end with their context.
+type Daemon struct {
 	Lifecycle
-	Connections
-	Certificates
-	Grants
+	Polling
+	Review
+	Logins
 }
 
 // Lifecycle is the process as a whole.
@@ -58,9 +35,9 @@ type Lifecycle interface {
 	Status(ctx context.Context) (Status, error)
 }
 
-// Connections is what the daemon does for its connections. Those methods that
-// take a name fail with ErrUnknown for a name that is not configured.
-type Connections interface {
+// Polling is what the daemon does for its connections. Methods with a name
+// parameter fail with ErrUnknown for a connection that is not configured.
+type Polling interface {
 	Connections(ctx context.Context) ([]ConnectionView, error)
 	// Jobs is the job history, newest first. Asked for one job by its id, it
 	// has the log of the job, where it failed.
@@ -80,10 +57,10 @@ type Connections interface {
 	Forget(ctx context.Context, name string) (messages int, err error)
 }
 
-// Certificates is what servers presented and was not trusted. A fingerprint may
-// be cut to its first eight digits or more; server, as host:port, is needed
-// only where several servers showed the same certificate.
-type Certificates interface {
+// Review is the review of certificates that servers presented and that were not
+// trusted. A fingerprint may be cut to its first eight digits or more; server, as
+// host:port, is needed only where several servers showed the same certificate.
+type Review interface {
 	Certificates(ctx context.Context) ([]CertificateView, error)
 	// Trust accepts a certificate, the server's own or an issuer's, for one
 	// server from its next poll on, for as long as it is valid.
@@ -93,8 +70,8 @@ type Certificates interface {
 	Remove(ctx context.Context, fingerprint, server string) (TrustView, error)
 }
 
-// Grants is how connections get access tokens.
-type Grants interface {
+// Logins is how connections get access tokens.
+type Logins interface {
 	// Grants are those of the connections that have one.
 	Grants(ctx context.Context) ([]GrantView, error)
 	// Login waits for a person to let the program into the mailbox of a
@@ -118,6 +95,7 @@ var (
 	ErrNoJob    = errors.New("there is no job of this id in the history")
 
 	ErrConfiguration = errors.New("the configuration file has problems")
+	ErrBadRequest    = errors.New("bad request")
 )
 
 // ErrNoDaemon is what a Client's methods fail with when nobody listens on the
