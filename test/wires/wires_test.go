@@ -204,9 +204,11 @@ func TestCutWires(t *testing.T) {
 			}
 		}
 		return points
-	}, cut, func(t *testing.T, view rig.PollView, share float64) {
-		if view.Error == nil && share < over {
-			t.Errorf("it went well: %+v", view)
+	}, cut, func(t *testing.T, view rig.PollView, _ float64) {
+		// One that is cut while messages are asked for together is survived: they are
+		// asked for alone in another session, which has less to say.
+		if view.Error == nil && view.Messages != count {
+			t.Errorf("it went well, with %d messages: %+v", view.Messages, view)
 		}
 	})
 }
