@@ -176,7 +176,7 @@ func (p *pass) readAhead(ctx context.Context) (wait func() error) {
 func (p *pass) load(ctx context.Context) error {
 	box, messages := p.session.Box()
 	if box != p.box {
-		p.box, p.skip, p.asked, p.blame = box, mail.Set{}, mail.Set{}, blame{}
+		p.box, p.skip, p.asked, p.suspects, p.blame = box, mail.Set{}, mail.Set{}, mail.Set{}, blame{}
 		clear(p.introduced)
 		clear(p.faults) // they were of messages of another box
 	}

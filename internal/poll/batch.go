@@ -78,16 +78,17 @@ func (p *pass) drain(l lifetimes) error {
 // it takes the whole mailbox. Where a pick takes a given number, saved ones
 // count.
 func (p *pass) passedOver() mail.Set {
+	_, messages := p.session.Box() // which may be fewer than were saved
 	switch {
 	case p.c.Pull.Unread:
 		return p.ledger.Saved
 	case p.c.MaxMessages > 0 || p.c.Ending().Removes():
 		return mail.Set{}
 	case p.c.Ending() == disposition.Seen:
-		p.standing = p.ledger.Seen.Len()
+		p.standing = min(messages, p.ledger.Seen.Len())
 		return p.ledger.Seen
 	}
-	p.standing = p.ledger.Saved.Len()
+	p.standing = min(messages, p.ledger.Saved.Len())
 	return p.ledger.Saved
 }
 

@@ -263,12 +263,36 @@ func TestAMailboxThatLooksEmptyForOnce(t *testing.T) {
 			r.poll(mail.OutcomeSaved)
 			held := r.letters
 			r.letters = nil
-			r.poll(mail.OutcomeUnchanged)
+			r.poll(mail.OutcomeEmpty)
 			r.letters = held
 			if result := r.Poll(t.Context(), r.c); result.Err != nil || result.Messages > 0 {
 				t.Errorf("%+v, %v", result, result.Err)
 			}
 			r.delivered("1", "2", "3")
+		})
+	}
+}
+
+// TestAQuarantinedMessageThatWasRemoved is told of no longer, also when it was the
+// last one in the mailbox.
+func TestAQuarantinedMessageThatWasRemoved(t *testing.T) {
+	t.Parallel()
+	for _, store := range everyStore {
+		t.Run(string(store), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, store, disposition.Delete)
+			r.mailbox("12")
+			r.letters[0].refused = errNo
+			for n := range mail.JobsBeforeQuarantine {
+				if result := r.fails(mail.KindProtocol); n == mail.JobsBeforeQuarantine-1 && result.Quarantined != 1 {
+					t.Errorf("%d are quarantined", result.Quarantined)
+				}
+			}
+			r.letters = nil
+			if result := r.poll(mail.OutcomeEmpty); result.Quarantined != 0 {
+				t.Errorf("%d are quarantined in an empty mailbox", result.Quarantined)
+			}
+			r.counted(nil)
 		})
 	}
 }

@@ -26,9 +26,7 @@ func (p *pass) prune(ctx context.Context, messages int) error {
 		known.Add(f.Ref)
 	}
 	if messages == 0 && p.c.Store == mail.IMAP {
-		// One that looks empty for once would have all messages delivered again; and
-		// since a UID never comes back, remembering them costs nothing else.
-		return nil
+		return p.pruneEmpty(ctx)
 	}
 	if known.Len() == 0 || p.c.Store == mail.IMAP && known.Len() <= messages && len(p.ledger.Unsaved) == 0 {
 		return nil
@@ -51,6 +49,21 @@ func (p *pass) prune(ctx context.Context, messages int) error {
 		if err := p.Journal.Keep(ctx, p.c.Name, p.box, held); err != nil {
 			return err
 		}
+	}
+	p.ledger, err = p.Journal.Load(ctx, p.c.Name, p.box)
+	return err
+}
+
+// pruneEmpty drops what is wrong with messages of an IMAP mailbox that holds none, and
+// keeps which ones were saved: if it only looks empty for once, they are not
+// delivered again, and since a UID never comes back, no other message is taken for one
+// of them.
+func (p *pass) pruneEmpty(ctx context.Context) (err error) {
+	if len(p.ledger.Unsaved) == 0 {
+		return nil
+	}
+	if err := p.Journal.Keep(ctx, p.c.Name, p.box, p.ledger.Saved); err != nil {
+		return err
 	}
 	p.ledger, err = p.Journal.Load(ctx, p.c.Name, p.box)
 	return err
