@@ -94,7 +94,10 @@ func TestUuencodedFilesAreBounded(t *testing.T) {
 	if result, _ := extract(t, strings.NewReader(short), Options{}); result.Complete || result.Files[0].Size > int64(len(short)) {
 		t.Errorf("%+v", result)
 	}
-	// Nor does a line of any length fill the memory.
+}
+
+// TestALongLineTakesLittleMemory, also one that may begin a file.
+func TestALongLineTakesLittleMemory(t *testing.T) { //nolint:paralleltest // it looks at the memory of the process
 	long := "\r\n" + strings.Repeat("begin 644 a ", 1<<18)
 	if used := allocated(t, func() { extract(t, strings.NewReader(long), Options{}) }); used > 2<<20 {
 		t.Errorf("%d bytes of memory for a long line", used)
